@@ -76,8 +76,8 @@ def make_audio(
         stream = container.add_stream(encoding.codec, rate=sample_rate, options={"strict": "experimental"})
         assert isinstance(stream, AudioStream)
         stream.bit_rate = 96_000
-        stream.format = encoding.sample_format  # type: ignore[assignment]  # a name is taken too
-        stream.layout = layout  # type: ignore[assignment]  # likewise
+        stream.format = encoding.sample_format
+        stream.layout = layout
         stream.codec_context.open()
         resampler = AudioResampler(encoding.sample_format, layout, sample_rate, stream.codec_context.frame_size or 1024)
         frames = [*resampler.resample(_sine(seconds, sample_rate)), *resampler.resample(None), None]
@@ -92,6 +92,7 @@ def _sine(seconds: float, sample_rate: int) -> AudioFrame:
     sine = array.array("h", (round(16_000 * math.sin(step * n)) for n in range(samples)))
     frame = AudioFrame(format="s16", layout="mono", samples=samples, align=1)
     frame.sample_rate = sample_rate
+    frame.pts = 0
     frame.planes[0].update(sine.tobytes())
     return frame
 

@@ -22,6 +22,7 @@
     │   ├── PartsMissingError       complete was asked for too early
     │   ├── UploadBusyError         another process is sending it
     │   └── TranscodingError        AIOZ Stream could not make a stream of it
+    ├── PlaybackError               a link does not play
     └── JournalError                the record of uploads cannot be used
 
 A message says what happened, what was and was not done, and what to do next. None ever holds a key. Facts that a
@@ -107,7 +108,7 @@ class StatusError(ApiError):
     ``retry_after`` is how many seconds it asked to be left alone, or None.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a fact of the answer, by keyword
+    def __init__(
         self, message: str, *, call: str, host: str, status: int, api_message: str, retry_after: float | None
     ) -> None:
         super().__init__(message, call=call, host=host)
@@ -163,6 +164,10 @@ class TranscodingError(UploadError):
     def __init__(self, message: str, *, audio_id: str, status: str) -> None:
         super().__init__(message, audio_id=audio_id)
         self.status = status
+
+
+class PlaybackError(AiozStreamError):
+    """A link does not play."""
 
 
 class JournalError(AiozStreamError):

@@ -47,7 +47,7 @@ def is_loopback(host: str) -> bool:
 
 def _api_url(value: str) -> str:
     url = urlsplit(value.strip())
-    if not url.hostname or url.query or url.fragment or url.username is not None or (url.port or 1) < 1:
+    if not url.hostname or url.query or url.fragment or url.username is not None or url.port == 0:
         raise ValueError(value)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname)):
         raise ValueError(value)

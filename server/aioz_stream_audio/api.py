@@ -1,0 +1,258 @@
+"""AIOZ Stream's API: one method per endpoint, and the reading of what comes back.
+
+Nothing here is sent twice; what may be repeated, and when, is decided by whoever calls.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from contextlib import aclosing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx2
+from pydantic import ValidationError
+
+from . import __version__
+from .errors import (
+    AnswerError,
+    AudioNotFoundError,
+    KeysNotAllowedError,
+    KeysRefusedError,
+    NoAnswerError,
+    NotConnectedError,
+    StatusError,
+)
+from .models import Media
+from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from .models import CreateAudio
+    from .settings import Keys
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to reach the API, name look-up and TLS included."""
+SILENCE_TIMEOUT = 60.0
+"""Seconds without a byte moving, either way, after which a call has failed. There is no limit on the whole of one."""
+ANSWER_MAX_BYTES = 1024 * 1024
+MESSAGE_MAX_LENGTH = 300
+
+# What AIOZ Stream answers to a part that it has, byte for byte: news of success that was lost on the way.
+_PART_ALREADY_THERE = "Part is already uploaded."
+
+_NOT_DONE = {
+    "create": "No audio object was created.",
+    "part": "That part was not stored; the parts that arrived before it are kept.",
+    "complete": "Transcoding was not started by this call.",
+    "detail": "Nothing was changed.",
+}
+_PERHAPS_DONE = {
+    "create": "An empty audio object may have been created; AIOZ Stream deletes it after 24 hours.",
+    "part": "The part may have been stored; sending it again is safe, and the parts before it are kept.",
+    "complete": "It is not known whether transcoding started; look at the audio's status before anything else.",
+    "detail": "Nothing was changed.",
+}
+
+
+class PartForm(Protocol):
+    """A part as a multipart form: its headers (``Content-Type``, ``-Length`` and ``-Range``), and its bytes once."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Give the headers that describe the form."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the form's bytes."""
+
+
+def open_client() -> httpx2.AsyncClient:
+    """Make the HTTP client that every call of a process shares. Close it, or use it as an async context.
+
+    It trusts the operating system's certificates, takes proxies from the environment, and follows no redirect, because
+    the keys would follow it.
+    """
+    return httpx2.AsyncClient(
+        headers={"User-Agent": f"{APP_NAME}/{__version__}", "Accept": "application/json"},
+        timeout=httpx2.Timeout(SILENCE_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+        follow_redirects=False,
+    )
+
+
+class AiozStream:
+    """The API at one address, with one user's keys.
+
+    Every method raises an `ApiError`: `NotConnectedError` when nothing arrived, `NoAnswerError` or `AnswerError` when
+    it is not known what was done, `StatusError` when AIOZ Stream said no.
+    """
+
+    def __init__(self, client: httpx2.AsyncClient, api_url: str, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self.api_url = api_url
+        self.host = httpx2.URL(api_url).host
+
+    async def create(self, audio: CreateAudio) -> Media:
+        """Create an audio object that waits for its parts."""
+        return self._media("create", await self._call("create", "POST", "/create", json=audio.body()))
+
+    async def send_part(self, audio_id: str, form: PartForm) -> None:
+        """Send one part. That AIOZ Stream has it already, with the same hash, is success."""
+        try:
+            await self._call("part", "POST", f"/{audio_id}/part", headers=form.headers, content=form)
+        except StatusError as error:
+            if error.api_message != _PART_ALREADY_THERE:
+                raise
+
+    async def complete(self, audio_id: str) -> None:
+        """Say that every part is there, which starts transcoding. A second call can spoil a healthy audio object."""
+        await self._call("complete", "GET", f"/{audio_id}/complete")
+
+    async def detail(self, audio_id: str) -> Media:
+        """Read the audio object: its status, its qualities and its links."""
+        return self._media("detail", await self._call("detail", "GET", f"/{audio_id}"))
+
+    async def _call(self, call: str, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx2's own keywords
+        headers = {**body.pop("headers", {}), **self._keys.headers()}
+        request = self._client.build_request(method, self.api_url + path, headers=headers, **body)
+        try:
+            response = await self._client.send(request, stream=True)
+            async with aclosing(response):
+                content = await self._read(call, response)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
+            raise NotConnectedError(
+                f"{self.host} could not be reached ({reason(error)}). {_NOT_DONE[call]} Check the network; try again.",
+                call=call,
+                host=self.host,
+            ) from error
+        except httpx2.DecodingError as error:
+            raise self._nonsense(call, "an answer whose compression is broken") from error
+        except httpx2.TransportError as error:
+            raise NoAnswerError(
+                f"The connection to {self.host} broke before an answer came ({reason(error)}). {_PERHAPS_DONE[call]}",
+                call=call,
+                host=self.host,
+            ) from error
+        return self._answer(call, response, content)
+
+    async def _read(self, call: str, response: httpx2.Response) -> bytes:
+        """Read an answer, and refuse one larger than any that the API gives."""
+        content = bytearray()
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > ANSWER_MAX_BYTES:
+                raise self._nonsense(call, f"an answer larger than {ANSWER_MAX_BYTES // 1024**2} MiB")
+        return bytes(content)
+
+    def _answer(self, call: str, response: httpx2.Response, content: bytes) -> dict[str, Any]:
+        answer = _json_object(content)
+        if not response.is_success:
+            raise self._refusal(call, response, harmless(_message(answer)))
+        if answer is None:
+            raise self._nonsense(call, "an empty answer" if not content else "an answer that is not a JSON object")
+        if answer.get("status") in {"fail", "error"}:
+            raise self._refusal(call, response, harmless(_message(answer)))
+        if answer.get("status") != "success":
+            raise self._nonsense(call, 'an answer without "status": "success"')
+        return answer
+
+    def _media(self, call: str, answer: dict[str, Any]) -> Media:
+        try:
+            return Media.model_validate(answer.get("data"))
+        except ValidationError as error:
+            raise self._nonsense(call, "an answer without an audio object") from error
+
+    def _nonsense(self, call: str, what: str) -> AnswerError:
+        return AnswerError(
+            f"{self.host} gave {what}, so it may not be AIOZ Stream that answered. {_PERHAPS_DONE[call]}",
+            call=call,
+            host=self.host,
+        )
+
+    def _refusal(self, call: str, response: httpx2.Response, said: str) -> StatusError:
+        status = response.status_code
+        kind, advice = self._advice(status, response)
+        quoted = f': "{said}"' if said else ""
+        return kind(
+            f"{self.host} refused the {call} call with status {status}{quoted}. {_NOT_DONE[call]} {advice}",
+            call=call,
+            host=self.host,
+            status=status,
+            api_message=said,
+            retry_after=_retry_after(response) if status in {429, 503} else None,
+        )
+
+    def _advice(self, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
+        """Give the error for a status, and what to do about it."""
+        if response.is_redirect:
+            where = harmless(response.headers.get("location", "")) or "another address"
+            return StatusError, (
+                f"It points to {where}, which is not followed, because the keys would go there too; "
+                "if that is where AIOZ Stream lives now, set AIOZ_STREAM_API_URL to it."
+            )
+        match status:
+            case 401:
+                other = PRODUCTION_URL if self.api_url != PRODUCTION_URL else W3STREAM_URL
+                return KeysRefusedError, (
+                    "Ask the user to check both keys. Keys belong to one address of the API: if these are from the "
+                    f"other one, set AIOZ_STREAM_API_URL to {other}."
+                )
+            case 403:
+                return KeysNotAllowedError, "These keys may not do this; ask the user for keys with full access."
+            case 404:
+                return AudioNotFoundError, (
+                    "There is no such audio object under these keys; one that got no file is deleted after 24 hours."
+                )
+            case 429:
+                return StatusError, "There were too many calls; wait a minute, then try again."
+            case _ if status >= 500:  # noqa: PLR2004 - the class of the server's own faults
+                return StatusError, "The fault is at AIOZ Stream; try again in a minute."
+            case _:
+                return StatusError, "Correct what it names, then try again."
+
+
+def harmless(text: str) -> str:
+    """Make what somebody else wrote fit to show: one line of at most 300 characters, none of them invisible."""
+    line = " ".join("".join(map(_visible, text[: 4 * MESSAGE_MAX_LENGTH])).split())
+    return line if len(line) <= MESSAGE_MAX_LENGTH else line[: MESSAGE_MAX_LENGTH - 1] + "…"
+
+
+def _visible(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Cc" or category[0] == "Z":
+        return " "
+    return "" if category[0] == "C" else char
+
+
+def reason(error: Exception) -> str:
+    """Give the cause of a transport error in a few words; the library's text names it best where there is one."""
+    return harmless(str(error)) or type(error).__name__
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _message(answer: dict[str, Any] | None) -> str:
+    message = (answer or {}).get("message")
+    return message if isinstance(message, str) else ""
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """Read how many seconds to wait: a number, or a date (RFC 9110, section 10.2.3)."""
+    value = response.headers.get("retry-after") or response.headers.get("x-ratelimit-retry-after") or ""
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        then = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

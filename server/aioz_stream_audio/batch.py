@@ -1,0 +1,116 @@
+"""The command ``upload``: several files, a few at once, each watched as it goes up and told of in the order given."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from .api import harmless
+from .display import display
+from .errors import AiozStreamError
+from .playback import play
+from .publication import publish
+from .uploads import open_uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .display import Display
+    from .options import UploadOptions
+    from .playback import Playback
+    from .results import AudioLink, PublishedAudio
+    from .settings import Keys, Settings
+    from .uploads import Uploads
+
+# Files under way at once. Their parts share one limit; this keeps the calls around them below the API's rate limits.
+FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is wanted of each file once it is up."""
+
+    wait: bool = True
+    verify: bool = False
+    as_json: bool = False
+
+
+@dataclass
+class _File:
+    """A file on its way. ``over`` is set once there is a result, or an error."""
+
+    path: str
+    over: anyio.Event
+    result: PublishedAudio | None = None
+    playback: Playback | None = None
+    error: AiozStreamError | None = None
+
+
+async def upload_files(settings: Settings, paths: Sequence[str], options: UploadOptions, wishes: Wishes) -> int:
+    """Upload files and print their links, in the order given, on stdout. Gives how many failed, each told on stderr.
+
+    Raises:
+        KeysMissingError: no keys are configured; nothing was sent.
+    """
+    keys = settings.keys()
+    files = [_File(path, anyio.Event()) for path in paths]
+    places = anyio.Semaphore(FILES_AT_ONCE)
+
+    async def put_up(file: _File) -> None:
+        try:
+            async with places:
+                await _put_up(uploads, keys, file, options, wishes, shown)
+        except AiozStreamError as error:
+            file.error = error
+        finally:
+            file.over.set()
+
+    async with open_uploads(settings) as uploads, anyio.create_task_group() as tasks:
+        with display() as shown:
+            for file in files:
+                tasks.start_soon(put_up, file)
+            for file in files:
+                await file.over.wait()
+        for file in files:
+            _tell(file, wishes)
+    return sum(file.error is not None for file in files)
+
+
+async def _put_up(
+    uploads: Uploads, keys: Keys, file: _File, options: UploadOptions, wishes: Wishes, shown: Display
+) -> None:
+    source = await uploads.find(file.path)
+    request = await anyio.to_thread.run_sync(options.request, source)
+    watcher = shown.watch(source.path.name, source.size)
+    result = await publish(uploads, keys, source, request, wait=wishes.wait, watcher=watcher)
+    if wishes.verify and result.hls_url:
+        file.playback = await play(uploads.client, result.hls_url)
+    file.result = result
+
+
+def _tell(file: _File, wishes: Wishes) -> None:
+    if file.error is not None:
+        print(f"{harmless(file.path)}: {file.error}", file=sys.stderr)  # noqa: T201 - what a command line is for
+    elif file.result is not None:
+        print(file.result.model_dump_json() if wishes.as_json else in_words(file.result, file.playback))  # noqa: T201
+
+
+def in_words(link: AudioLink, playback: Playback | None = None) -> str:
+    """Tell of a link to a person: a line for what there is, each value where a script can cut it out."""
+    length = "" if link.duration_seconds is None else f", {link.duration_seconds:.1f} s"
+    plays = playback and f"yes: {playback.segments} segments, the first of {playback.first_segment_bytes:,} bytes"
+    rows = {
+        "Title": f"{harmless(link.title)}{length}",
+        "Audio ID": link.audio_id,
+        "Status": harmless(link.status),
+        "HLS": link.hls_url,
+        "DASH": link.dash_url,
+        "Player": link.hls_player_url or link.dash_player_url,
+        "Plays": plays,
+        "Next": None if link.ready else link.next_step,
+    }
+    return "\n".join(f"{name + ':':<10}{value}" for name, value in rows.items() if value) + "\n"

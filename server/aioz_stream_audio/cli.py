@@ -1,0 +1,273 @@
+"""The command line. Results go to stdout, everything else to stderr.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command imports what it needs and no more, so that
+``serve`` starts as fast as it can.
+"""
+
+import logging
+import math
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import anyio
+import typer
+from pydantic import SecretStr
+
+from . import __version__
+from .errors import AiozStreamError, InputError, KeysMissingError, SettingsError
+from .settings import APP_NAME, Settings
+
+if TYPE_CHECKING:
+    from .batch import Wishes
+    from .options import UploadOptions
+
+FAILED = 1
+WRONG_USAGE = 2
+SANDBOX_PORT = 8788
+
+app = typer.Typer(
+    name=APP_NAME,
+    help="Put audio files on AIOZ Stream, and get back links that play.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the distribution."""
+    try:
+        app()
+    except AiozStreamError as error:
+        wrong_usage = isinstance(error, SettingsError | InputError | KeysMissingError)
+        _leave(str(error), WRONG_USAGE if wrong_usage else FAILED)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    typer.echo(f"{APP_NAME}: {message}", err=True)
+    raise SystemExit(status)
+
+
+def _settings() -> Settings:
+    settings = Settings.from_environ(os.environ)
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    return settings
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    http: Annotated[bool, typer.Option("--http", help="Serve HTTP on 127.0.0.1 instead of stdio.")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --http.")] = 8000,
+) -> None:
+    """Serve the four tools to an MCP client, which starts this command itself."""
+    settings = _settings()
+    from .mcp_server import build_server
+
+    server = build_server(settings)
+    if http:
+        typer.echo(f"Serving MCP on http://127.0.0.1:{port}/mcp", err=True)
+        server.run("streamable-http", host="127.0.0.1", port=port)
+        return
+    if sys.stdin.isatty():
+        typer.echo("Serving MCP over stdio: an MCP client starts this command itself. Ctrl-C ends it.", err=True)
+    server.run("stdio")
+
+
+@app.command()
+def upload(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.", show_default=False)],
+    title: Annotated[str | None, typer.Option(help="Title; left out, the file's tag or name.")] = None,
+    description: Annotated[str | None, typer.Option(help="Up to 1,000 characters.")] = None,
+    public: Annotated[
+        bool | None, typer.Option("--public/--private", help="Whether links work without a token.", show_default=False)
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be given again.", show_default=False)] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Stored with the audio; may be given again.", show_default=False),
+    ] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="standard, good, highest or lossless; makes the one stream asked for.")
+    ] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="hls (default) or dash.")] = None,
+    bitrate: Annotated[str | None, typer.Option(help="Bits a second, such as 320k; left out, the quality's.")] = None,
+    sample_rate: Annotated[str | None, typer.Option(help="Hz, such as 48000; left out, the quality's.")] = None,
+    channels: Annotated[str | None, typer.Option(help="1 or 2; left out, 2, or 1 for a mono file.")] = None,
+    language: Annotated[str | None, typer.Option(help="BCP 47 code, such as en.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for transcoding, until the link plays.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a file, on a line of its own.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Fetch the playlist and its first segment, to prove that the link plays.")
+    ] = False,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Use a sandbox on this machine instead of AIOZ Stream; needs no keys.")
+    ] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="With --sandbox: keep serving the links until Ctrl-C.")] = False,
+) -> None:
+    """Upload audio files, wait until they play, and print their links.
+
+    Run again after any interruption, it goes on where it stopped. A title alone makes the default upload; any of the
+    options from --description to --language makes a custom one.
+    """
+    if len(files) > 1 and title is not None:
+        raise InputError("--title names one file, and several were given; nothing was sent.")
+    if stay and not sandbox:
+        raise InputError("--stay goes with --sandbox; nothing was sent.")
+    if verify and not wait:
+        raise InputError("--verify needs a link that is ready, so it does not go with --no-wait; nothing was sent.")
+    settings = _settings()
+    from .batch import Wishes
+    from .options import UploadOptions
+
+    options = UploadOptions(
+        title=title,
+        description=description,
+        public=public,
+        tags=tuple(tag or ()),
+        metadata=tuple(meta or ()),
+        quality=quality,
+        format=format_,
+        bitrate=bitrate,
+        sample_rate=sample_rate,
+        channels=channels,
+        language=language,
+    )
+    wishes = Wishes(wait=wait, verify=verify, as_json=as_json)
+    if anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay):
+        raise typer.Exit(FAILED)
+
+
+async def _upload(
+    settings: Settings, files: list[str], options: "UploadOptions", wishes: "Wishes", sandbox: bool, stay: bool
+) -> int:
+    from .batch import upload_files
+
+    if not sandbox:
+        return await upload_files(settings, files, options, wishes)
+    async with _in_sandbox(settings) as (sandboxed, ends_with_this):
+        failures = await upload_files(sandboxed, files, options, wishes)
+        if ends_with_this and stay:
+            typer.echo("The sandbox goes on serving these links. Ctrl-C ends it.", err=True)
+            await anyio.sleep_forever()
+        if ends_with_this and not wishes.as_json:
+            typer.echo(
+                "The sandbox ran inside this command, so its links end with it. To listen, add --stay, or keep "
+                f"`{APP_NAME} sandbox` running in another terminal and run this again.",
+                err=True,
+            )
+        return failures
+
+
+@app.command()
+def link(
+    audio_id: Annotated[str, typer.Argument(help="The audio_id that an upload gave.", show_default=False)],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for transcoding, until the link plays.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="Ask the sandbox that runs on this machine.")] = False,
+) -> None:
+    """Print the links of an audio."""
+    if not anyio.run(_link, _settings(), audio_id, wait, as_json, sandbox):
+        raise typer.Exit(FAILED)
+
+
+async def _link(settings: Settings, audio_id: str, wait: bool, as_json: bool, sandbox: bool) -> bool:
+    """Print the links of an audio; false if it will never have one."""
+    from .api import AiozStream, open_client
+    from .batch import in_words
+    from .models import AUDIO_ID
+    from .publication import link_of
+    from .transcoding import FINAL_STATUSES, wait_until_ready
+
+    if not AUDIO_ID.fullmatch(audio_id):
+        raise InputError("AUDIO_ID must be the audio_id that an upload gave; nothing was asked.")
+    if sandbox:
+        settings = _sandbox_settings(settings, f"http://127.0.0.1:{SANDBOX_PORT}/api/videos")
+    async with open_client() as client:
+        api = AiozStream(client, settings.api_url, settings.keys())
+        media = await wait_until_ready(api, audio_id, math.inf if wait else 0)
+    result = link_of(media)
+    typer.echo(result.model_dump_json() if as_json else in_words(result))
+    return media.status not in FINAL_STATUSES and (media.ready or not wait)
+
+
+@app.command("sandbox")
+def run_sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = SANDBOX_PORT,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Where to keep what is uploaded; left out, a temporary one.")
+    ] = None,
+) -> None:
+    """Stand in for AIOZ Stream on this machine, with real transcoding and links that play; needs no keys."""
+    _settings()
+    anyio.run(_serve_sandbox, port, directory)
+
+
+async def _serve_sandbox(port: int, directory: Path | None) -> None:
+    async with _sandbox(port, directory) as (url, public_key, secret_key):
+        typer.echo(f"The sandbox listens; Ctrl-C ends it. To use it:\n\nexport AIOZ_STREAM_API_URL={url}")
+        typer.echo(f"export STREAM_PUBLIC_KEY={public_key}\nexport STREAM_SECRET_KEY={secret_key}")
+        await anyio.sleep_forever()
+
+
+@asynccontextmanager
+async def _in_sandbox(settings: Settings) -> AsyncIterator[tuple[Settings, bool]]:
+    """Give settings that point to a sandbox, and whether it ends with this process: it may run elsewhere already."""
+    running = _sandbox_settings(settings, f"http://127.0.0.1:{SANDBOX_PORT}/api/videos")
+    if await _answers(running):
+        yield running, False
+        return
+    async with _sandbox(0, None) as (url, _, _):
+        yield _sandbox_settings(settings, url), True
+
+
+def _sandbox_settings(settings: Settings, url: str) -> Settings:
+    from .sandbox import PUBLIC_KEY, SECRET_KEY
+
+    keys = {"public_key": SecretStr(PUBLIC_KEY), "secret_key": SecretStr(SECRET_KEY)}
+    return settings.model_copy(update={"api_url": url, **keys})
+
+
+async def _answers(settings: Settings) -> bool:
+    """Whether a sandbox of this kind listens at the address in ``settings``."""
+    import httpx2
+
+    async with httpx2.AsyncClient(timeout=2, trust_env=False) as client:
+        try:
+            response = await client.post(settings.api_url, headers=settings.keys().headers(), json={"type": "audio"})
+        except httpx2.HTTPError:
+            return False
+    return response.is_success
+
+
+@asynccontextmanager
+async def _sandbox(port: int, directory: Path | None) -> AsyncIterator[tuple[str, str, str]]:
+    """Run a sandbox, and give its address and its keys; without a directory it keeps nothing."""
+    try:
+        from .sandbox import PUBLIC_KEY, SECRET_KEY, Sandbox, serve
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The sandbox needs {error.name}, which its extra brings: pip install '{APP_NAME}[sandbox]'."
+        ) from error
+    with tempfile.TemporaryDirectory(prefix=f"{APP_NAME}-", ignore_cleanup_errors=True) as temporary:
+        async with Sandbox(directory or Path(temporary)) as sandbox, serve(sandbox, port) as url:
+            yield url, PUBLIC_KEY, SECRET_KEY

@@ -1,0 +1,79 @@
+"""What was wrong with an argument, in words that help whoever gave it, and never with a key's value."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from .api import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+_SECRET = frozenset({"public_key", "secret_key"})
+_SHOWN_MAX = 60
+
+
+def unknown(arguments: Mapping[str, Any], known: Iterable[str]) -> str | None:
+    """Say which arguments are not known, and what may have been meant; None if all are."""
+    known = list(known)
+    for name in arguments:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."
+            return f"There is no argument {harmless(name)[:_SHOWN_MAX]!r}, so nothing was done. {meant}"
+    return None
+
+
+def explain(error: ValidationError, *, names: Mapping[str, str] | None = None) -> str:
+    """Say what the arguments were, and what they must be; nothing was done with them.
+
+    ``names`` gives what fields are called where they were given, if not by their own names.
+    """
+    details = error.errors(include_url=False, include_context=True)
+    return f"{' '.join(_sentence(detail, names or {}) for detail in details[:3])} Nothing was done."
+
+
+def _sentence(detail: ErrorDetails, names: Mapping[str, str]) -> str:
+    name = next((names[step] for step in map(str, detail["loc"]) if step in names), _name(detail["loc"]))
+    rule = _rule(detail)
+    if detail["type"] == "missing":
+        return f"{name} is missing."
+    value = detail["input"]
+    shown = isinstance(value, str | int | float) and detail["type"] not in {"value_error", "extra_forbidden"}
+    if name in _SECRET or not shown:
+        return f"{name} {rule}."
+    return f"{name} {rule}, not {harmless(repr(value))[:_SHOWN_MAX]}."
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """Write ``("qualities", 0, "type")`` as ``qualities[0].type``."""
+    name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location)
+    return name.removeprefix(".") or "The combination"
+
+
+def _rule(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "literal_error" | "enum":
+            return f"must be {context['expected']}"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return "must be a whole number"
+        case "string_pattern_mismatch":
+            return "does not have the right form"
+        case "string_unicode":
+            return "must be text that UTF-8 can carry"
+        case "extra_forbidden":
+            return "is not known here"
+        case _:
+            message = detail["msg"]
+            return (
+                message.replace("Input should be", "must be")
+                .replace("String should have", "must have")
+                .replace("List should have", "must have")
+            )

@@ -1,0 +1,300 @@
+"""The local file: found by the name that a person or a model gave, recognised as audio, and held to what it was then."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import stat
+import unicodedata
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
+from urllib.request import url2pathname
+
+from tinytag import TinyTag, TinyTagException
+
+from .audio_format import HEAD_BYTES, describe_other, recognise
+from .errors import NotAudioError, SourceChangedError, SourceNotFoundError, SourceRefusedError
+from .models import FILE_MAX_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN_MAX = 300
+_NAMES_MAX = 3
+_GIVE_AUDIO = "Give a local audio file, such as MP3, M4A, FLAC, WAV or OGG."
+_AUDIO_SUFFIXES = frozenset(
+    "mp3 mp2 m4a m4b mp4 mov 3gp aac flac wav aif aiff ogg oga opus webm mka mkv wma ac3 eac3 amr au caf wv ape".split()
+)
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):(?=/)(?://([^/]*))?(.*)", re.IGNORECASE | re.DOTALL)
+_QUOTES = frozenset(('""', "''", "``", "“”", "‘’", "«»", "<>"))
+# A system's own files: some claim to be regular ones with content.
+_SYSTEM_ROOTS = (Path("/proc"), Path("/sys"))
+_SANDBOX = re.compile(r"\W*(sandbox:/|/mnt/(user-)?data/)")
+_ELSEWHERE = re.compile(r"\W*([a-z]:[\\/]|/(users|home)/)|\\\\", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A local audio file as it was when it was found.
+
+    ``path`` is absolute and free of links, ``size`` is in bytes, ``modified_ns`` in nanoseconds since 1970, ``file_id``
+    the device and the number that the file system knows it by, ``format`` a name such as ``MP3``.
+    """
+
+    path: Path
+    size: int
+    modified_ns: int
+    file_id: tuple[int, int]
+    format: str
+    media_type: str
+
+    def open(self) -> BinaryIO:
+        """Open the file again, for reading.
+
+        Raises:
+            SourceChangedError: it is gone, cannot be read any more, or is not the file that was found.
+        """
+        with ExitStack() as undo:
+            try:
+                file = undo.enter_context(_open(self.path))
+            except FileNotFoundError:
+                self._fail("was moved or deleted")
+            except OSError as error:
+                self._fail(f"can no longer be read ({error.strerror})")
+            self.check(file)
+            undo.pop_all()
+        return file
+
+    def check(self, file: BinaryIO) -> None:
+        """Check that ``file``, open, is what was found: one system call, cheap enough for after every read.
+
+        Raises:
+            SourceChangedError: it is another file, or its size or modification time is another one.
+        """
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) != self.file_id:
+            self._fail("was replaced by another file")
+        if status.st_size != self.size:
+            self._fail(f"changed its size from {self.size} to {status.st_size} bytes")
+        if status.st_mtime_ns != self.modified_ns:
+            self._fail("was written to")
+
+    def _fail(self, what: str) -> NoReturn:
+        raise SourceChangedError(
+            f"{shown(self.path)} {what} since its upload began, so nothing was completed. Put the original back and run "
+            "this again, or start over with a new upload.",
+            path=self.path,
+        )
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a file says of itself; None is what it does not say, or says in a way that is not understood."""
+
+    title: str | None = None
+    duration_seconds: float | None = None
+    channels: int | None = None
+
+
+def read_tags(source: Source) -> Tags:
+    """Read the tags of ``source``. Never fails: they are a convenience, and what cannot be read is None."""
+    try:
+        with source.open() as file:
+            tag = TinyTag.get(file_obj=file)
+    except (TinyTagException, SourceChangedError, OSError):
+        return Tags()
+    title = " ".join(_printable(tag.title or "", "").split())
+    duration = tag.duration if tag.duration and math.isfinite(tag.duration) else None
+    return Tags(title or None, duration, tag.channels or None)
+
+
+def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | None = None) -> Source:
+    """Find the audio file that ``path`` means, and look at its content; blocking.
+
+    ``path`` may be relative, begin with ``~``, be a ``file:`` URL, stand in quotes, or spell a name in another Unicode
+    normal form than the file system does. With ``allowed_dirs``, it must be inside one of them after links are resolved.
+
+    Raises:
+        SourceNotFoundError: there is nothing there.
+        SourceRefusedError: what is there is not a file, is empty, unreadable, too large, or outside ``allowed_dirs``.
+        NotAudioError: its content is not audio.
+        SourceChangedError: it was replaced while it was being looked at.
+    """
+    given = os.fsdecode(path)
+    resolved = Path(given)
+    try:
+        resolved = Path(os.path.realpath(_meant(given)))
+        _check_allowed(resolved, allowed_dirs)
+        _check_kind(resolved, resolved.stat())
+        with _open(resolved) as file:
+            return _examine(resolved, file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _not_found(given, resolved) from None
+    except PermissionError:
+        raise SourceRefusedError(
+            f"This server may not read {shown(resolved)}, so nothing was sent. Ask the user to allow it, or to copy the "
+            "file to where it may.",
+            path=resolved,
+        ) from None
+    except OSError as error:
+        raise SourceRefusedError(
+            f"{shown(resolved)} cannot be read ({error.strerror}), so nothing was sent. {_GIVE_AUDIO}", path=resolved
+        ) from None
+    except ValueError:
+        raise SourceNotFoundError(
+            f"No file can be called {shown(given)}, so nothing was sent. {_GIVE_AUDIO}", path=resolved
+        ) from None
+
+
+def shown(path: str | Path) -> str:
+    """Give a path as it can be shown in one line and sent as JSON: what does not print replaced, the middle cut out."""
+    text = _printable(str(path), "\N{REPLACEMENT CHARACTER}")
+    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX // 2]}…{text[-_SHOWN_MAX // 2 :]}"
+
+
+def _printable(text: str, instead: str) -> str:
+    return "".join(instead if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c for c in text)
+
+
+def _open(path: Path) -> BinaryIO:
+    # A pipe that took the file's place would otherwise be waited on for ever.
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))  # noqa: PTH123 - Path.open takes no opener
+
+
+def _examine(path: Path, file: BinaryIO) -> Source:
+    status = os.fstat(file.fileno())
+    _check_kind(path, status)
+    # A link that took the place of the file, or of a directory on the way, since they were resolved.
+    if os.path.realpath(path) != str(path) or not os.path.samestat(path.stat(), status):
+        raise SourceChangedError(
+            f"{shown(path)} was replaced while it was being opened, so nothing was sent. Try again.", path=path
+        )
+    audio_format = recognise(file)
+    if audio_format is None:
+        file.seek(0)
+        what = describe_other(file.read(HEAD_BYTES))
+        raise NotAudioError(
+            f"{shown(path)} is not audio: it looks like {what}. Nothing was sent. {_GIVE_AUDIO}", path=path
+        )
+    file_id = (status.st_dev, status.st_ino)
+    return Source(path, status.st_size, status.st_mtime_ns, file_id, audio_format.name, audio_format.media_type)
+
+
+def _meant(given: str) -> Path:
+    """Give the first reading of ``given`` that is there, or the likeliest one; absolute, links not resolved."""
+    text = given.strip()
+    if text[:1] + text[-1:] in _QUOTES:
+        text = text[1:-1]
+    if not text:
+        raise SourceNotFoundError(f"No path was given, so nothing was sent. {_GIVE_AUDIO}", path=Path(given))
+    # A path dragged into a terminal has a backslash before each space.
+    paths = [_as_stored(_local_path(reading)) for reading in (given, text, re.sub(r"\\(.)", r"\1", text))]
+    return next((path for path in paths if os.path.lexists(path)), paths[1])
+
+
+def _local_path(text: str) -> Path:
+    """Give the path that ``text``, a path or a ``file:`` URL (RFC 8089), stands for; absolute."""
+    if url := _URL.fullmatch(text):
+        scheme, host, text = url[1].lower(), (url[2] or "").lower(), url[3]
+        if scheme not in {"file", "sandbox"} or host not in {"", "localhost"}:
+            raise SourceRefusedError(
+                f"That is an address, and only local files are sent; nothing was. Download it first. {_GIVE_AUDIO}",
+                path=Path(text),
+            )
+        text = url2pathname(text)
+    path = Path(text)
+    with suppress(RuntimeError):  # there is no such user, so it is a name that begins with a tilde
+        path = path.expanduser()
+    return path.absolute()
+
+
+def _as_stored(path: Path) -> Path:
+    """Spell ``path`` as the file system does, where that differs only in Unicode's normal form or kind of space.
+
+    What is there as it stands is left so. macOS decomposes accents, and puts narrow spaces into names.
+    """
+    stored = Path(path.anchor)
+    for name in path.parts[1:]:
+        step = stored / name
+        if not os.path.lexists(step):
+            names = _names(stored)
+            same = (other for form in ("NFC", "NFKC") for other in names if _equal(form, name, other))
+            step = stored / next(same, name)
+        stored = step
+    return stored
+
+
+def _equal(form: Literal["NFC", "NFKC"], one: str, other: str) -> bool:
+    return unicodedata.normalize(form, one) == unicodedata.normalize(form, other)
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))  # noqa: PTH208 - names are wanted, and surrogates kept
+    except (OSError, ValueError):
+        return []
+
+
+def _check_allowed(path: Path, allowed_dirs: Sequence[Path] | None) -> None:
+    if allowed_dirs is None or any(_same(parent, root) for root in allowed_dirs for parent in path.parents):
+        return
+    allowed = ", ".join(shown(root) for root in allowed_dirs) or "none"
+    raise SourceRefusedError(
+        f"{shown(path)} is outside the directories that may be uploaded from ({allowed}), so nothing was sent. Ask the "
+        "user to move the file there, or to change AIOZ_STREAM_ALLOWED_DIRS.",
+        path=path,
+    )
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Say whether two directories are the same one, whatever their names' case or form; not if one is not there."""
+    try:
+        return one.samefile(other.expanduser())
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _check_kind(path: Path, status: os.stat_result) -> None:
+    """Refuse what is not a regular file with content that AIOZ Stream takes."""
+    if stat.S_ISDIR(status.st_mode):
+        names = _audio_names(path)
+        inside = (
+            f"There are {_listed(names)} in it: name one." if 0 < len(names) <= _NAMES_MAX else "Name a file in it."
+        )
+        what = f"is a directory. {inside}"
+    elif not stat.S_ISREG(status.st_mode) or any(path.is_relative_to(root) for root in _SYSTEM_ROOTS):
+        what = f"is a pipe, a socket, a device or a file of the system's own. {_GIVE_AUDIO}"
+    elif not status.st_size:
+        what = f"is empty. {_GIVE_AUDIO}"
+    elif status.st_size > FILE_MAX_BYTES:
+        what = f"has {status.st_size} bytes, and AIOZ Stream takes {FILE_MAX_BYTES} at most. Make it smaller."
+    else:
+        return
+    raise SourceRefusedError(f"Nothing was sent: {shown(path)} {what}", path=path)
+
+
+def _not_found(given: str, path: Path) -> SourceNotFoundError:
+    near = difflib.get_close_matches(path.name, _audio_names(path.parent), _NAMES_MAX, cutoff=0.5)
+    if _SANDBOX.match(given):
+        advice = "Such a path is in the chat host's own sandbox, which this server cannot see: ask for the path on the "
+        advice += "machine where this server runs."
+    elif near:
+        advice = f"Near it there are {_listed(near)}."
+    elif _ELSEWHERE.match(given):
+        advice = "If it is on another machine, copy it to the one where this server runs."
+    else:
+        advice = "Ask the user for the whole path."
+    return SourceNotFoundError(f"There is nothing at {shown(path)}, so nothing was sent. {advice}", path=path)
+
+
+def _audio_names(directory: Path) -> list[str]:
+    return [name for name in _names(directory) if name.rpartition(".")[2].lower() in _AUDIO_SUFFIXES]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f'"{shown(name)}"' for name in names)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import stamina
+
+from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY, Sandbox, serve
+from aioz_stream_audio.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_back_off() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=5, cap=True):
+        yield
+
+
+@pytest.fixture
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    async with Sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture
+async def url(sandbox: Sandbox) -> AsyncIterator[str]:
+    async with serve(sandbox) as address:
+        yield address
+
+
+@pytest.fixture
+def settings(url: str, tmp_path: Path) -> Settings:
+    return Settings.from_environ(
+        {
+            "STREAM_PUBLIC_KEY": PUBLIC_KEY,
+            "STREAM_SECRET_KEY": SECRET_KEY,
+            "AIOZ_STREAM_API_URL": url,
+            "AIOZ_STREAM_STATE_DIR": str(tmp_path / "state"),
+        }
+    )
