@@ -22,9 +22,8 @@ HEAD_BYTES = 65_536
 # A recording cut out of a stream starts inside a frame, and some programs leave something before the first one.
 _JUNK_BYTES = 16_384
 _FRAMES, _FRAME_HEAD_BYTES = 3, 6
-# A file made to be slow to read may have any number of these; a real one has a few.
-_ID3_TAGS_MAX = 16
-_BOXES_MAX = 10_000
+# A file made to be slow to read may have any number of tags and boxes; a real one has a few.
+_ID3_TAGS_MAX, _BOXES_MAX = 16, 10_000
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,7 @@ def recognise(file: BinaryIO) -> AudioFormat | None:
     Raises:
         OSError: the file cannot be read.
     """
-    start = _after_id3(file)
-    file.seek(start)
+    file.seek(start := _after_id3(file))
     head = file.read(HEAD_BYTES)
     for pattern, name, media_type in _MAGIC:
         if re.match(pattern, head, re.DOTALL):

@@ -1,4 +1,4 @@
-"""The local file: found by the name that a person or a model gave, recognised as audio, and held to what it was then."""
+"""The local file: found by the name that a person or a model gave, recognised as audio, and held to what it was."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import os
 import re
 import stat
-import unicodedata
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
+from unicodedata import category, normalize
 from urllib.request import url2pathname
 
 from tinytag import TinyTag, TinyTagException
@@ -26,23 +26,26 @@ if TYPE_CHECKING:
 _SHOWN_MAX = 300
 _NAMES_MAX = 3
 _GIVE_AUDIO = "Give a local audio file, such as MP3, M4A, FLAC, WAV or OGG."
-_AUDIO_SUFFIXES = frozenset(
-    "mp3 mp2 m4a m4b mp4 mov 3gp aac flac wav aif aiff ogg oga opus webm mka mkv wma ac3 eac3 amr au caf wv ape".split()
+# Names worth mentioning; what a file is, its content decides.
+_AUDIO_NAME = re.compile(
+    r"(?i).*\.(mp[234]|m4[ab]|mov|3gp|aac|flac|wav|aiff?|og[ag]|opus|webm|mk[av]|wma|e?ac3|amr|au|caf|wv|ape)"
 )
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):(?=/)(?://([^/]*))?(.*)", re.IGNORECASE | re.DOTALL)
-_QUOTES = frozenset(('""', "''", "``", "“”", "‘’", "«»", "<>"))
+_QUOTES = re.compile(r"""(?s)(["'`])(.+)\1|[\u2018\u201c<](.+)[\u2019\u201d>]""")
 # A system's own files: some claim to be regular ones with content.
 _SYSTEM_ROOTS = (Path("/proc"), Path("/sys"))
+_FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
 _SANDBOX = re.compile(r"\W*(sandbox:/|/mnt/(user-)?data/)")
-_ELSEWHERE = re.compile(r"\W*([a-z]:[\\/]|/(users|home)/)|\\\\", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"(file:)?\W*([a-z]:[\\/]|/(users|home)/)|\\\\", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
 class Source:
     """A local audio file as it was when it was found.
 
-    ``path`` is absolute and free of links, ``size`` is in bytes, ``modified_ns`` in nanoseconds since 1970, ``file_id``
-    the device and the number that the file system knows it by, ``format`` a name such as ``MP3``.
+    ``path`` is absolute and free of links, ``size`` is in bytes, ``modified_ns`` in nanoseconds since 1970. ``file_id``
+    is the device and the number that the file system knows it by, ``format`` a name such as ``MP3``.
     """
 
     path: Path
@@ -85,8 +88,8 @@ class Source:
 
     def _fail(self, what: str) -> NoReturn:
         raise SourceChangedError(
-            f"{shown(self.path)} {what} since its upload began, so nothing was completed. Put the original back and run "
-            "this again, or start over with a new upload.",
+            f"{shown(self.path)} {what} since its upload began, so nothing was completed. Put the original back and "
+            "try again, or start over with a new upload.",
             path=self.path,
         )
 
@@ -107,7 +110,7 @@ def read_tags(source: Source) -> Tags:
             tag = TinyTag.get(file_obj=file)
     except (TinyTagException, SourceChangedError, OSError):
         return Tags()
-    title = " ".join(_printable(tag.title or "", "").split())
+    title = " ".join(_CONTROLS.sub(" ", tag.title or "").split())
     duration = tag.duration if tag.duration and math.isfinite(tag.duration) else None
     return Tags(title or None, duration, tag.channels or None)
 
@@ -116,7 +119,7 @@ def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | Non
     """Find the audio file that ``path`` means, and look at its content; blocking.
 
     ``path`` may be relative, begin with ``~``, be a ``file:`` URL, stand in quotes, or spell a name in another Unicode
-    normal form than the file system does. With ``allowed_dirs``, it must be inside one of them after links are resolved.
+    normal form than the file system does. With ``allowed_dirs`` it must be inside one of them, links resolved.
 
     Raises:
         SourceNotFoundError: there is nothing there.
@@ -136,8 +139,8 @@ def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | Non
         raise _not_found(given, resolved) from None
     except PermissionError:
         raise SourceRefusedError(
-            f"This server may not read {shown(resolved)}, so nothing was sent. Ask the user to allow it, or to copy the "
-            "file to where it may.",
+            f"{shown(resolved)} may not be read by this server, so nothing was sent. Ask the user to allow it, or to "
+            "copy the file elsewhere.",
             path=resolved,
         ) from None
     except OSError as error:
@@ -152,18 +155,15 @@ def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | Non
 
 def shown(path: str | Path) -> str:
     """Give a path as it can be shown in one line and sent as JSON: what does not print replaced, the middle cut out."""
-    text = _printable(str(path), "\N{REPLACEMENT CHARACTER}")
+    unfit = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    text = "".join("\N{REPLACEMENT CHARACTER}" if category(c) in unfit else c for c in str(path))
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX // 2]}…{text[-_SHOWN_MAX // 2 :]}"
-
-
-def _printable(text: str, instead: str) -> str:
-    return "".join(instead if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else c for c in text)
 
 
 def _open(path: Path) -> BinaryIO:
     # A pipe that took the file's place would otherwise be waited on for ever.
     nonblocking = getattr(os, "O_NONBLOCK", 0)
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))  # noqa: PTH123 - Path.open takes no opener
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | nonblocking))
 
 
 def _examine(path: Path, file: BinaryIO) -> Source:
@@ -188,9 +188,9 @@ def _examine(path: Path, file: BinaryIO) -> Source:
 def _meant(given: str) -> Path:
     """Give the first reading of ``given`` that is there, or the likeliest one; absolute, links not resolved."""
     text = given.strip()
-    if text[:1] + text[-1:] in _QUOTES:
-        text = text[1:-1]
-    if not text:
+    if quoted := _QUOTES.fullmatch(text):
+        text = quoted[2] or quoted[3]
+    if not text.strip():
         raise SourceNotFoundError(f"No path was given, so nothing was sent. {_GIVE_AUDIO}", path=Path(given))
     # A path dragged into a terminal has a backslash before each space.
     paths = [_as_stored(_local_path(reading)) for reading in (given, text, re.sub(r"\\(.)", r"\1", text))]
@@ -219,18 +219,16 @@ def _as_stored(path: Path) -> Path:
     What is there as it stands is left so. macOS decomposes accents, and puts narrow spaces into names.
     """
     stored = Path(path.anchor)
-    for name in path.parts[1:]:
+    for depth, name in enumerate(path.parts[1:], start=1):
         step = stored / name
         if not os.path.lexists(step):
             names = _names(stored)
-            same = (other for form in ("NFC", "NFKC") for other in names if _equal(form, name, other))
-            step = stored / next(same, name)
+            same = [other for form in _FORMS for other in names if normalize(form, other) == normalize(form, name)]
+            if not same:
+                return stored.joinpath(*path.parts[depth:])
+            step = stored / same[0]
         stored = step
     return stored
-
-
-def _equal(form: Literal["NFC", "NFKC"], one: str, other: str) -> bool:
-    return unicodedata.normalize(form, one) == unicodedata.normalize(form, other)
 
 
 def _names(directory: Path) -> list[str]:
@@ -263,9 +261,7 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
     """Refuse what is not a regular file with content that AIOZ Stream takes."""
     if stat.S_ISDIR(status.st_mode):
         names = _audio_names(path)
-        inside = (
-            f"There are {_listed(names)} in it: name one." if 0 < len(names) <= _NAMES_MAX else "Name a file in it."
-        )
+        inside = f"There is audio in it: {_listed(names)}." if 0 < len(names) <= _NAMES_MAX else "Name a file in it."
         what = f"is a directory. {inside}"
     elif not stat.S_ISREG(status.st_mode) or any(path.is_relative_to(root) for root in _SYSTEM_ROOTS):
         what = f"is a pipe, a socket, a device or a file of the system's own. {_GIVE_AUDIO}"
@@ -284,16 +280,16 @@ def _not_found(given: str, path: Path) -> SourceNotFoundError:
         advice = "Such a path is in the chat host's own sandbox, which this server cannot see: ask for the path on the "
         advice += "machine where this server runs."
     elif near:
-        advice = f"Near it there are {_listed(near)}."
+        advice = f"Near it: {_listed(near)}."
     elif _ELSEWHERE.match(given):
-        advice = "If it is on another machine, copy it to the one where this server runs."
+        advice = "Check the path; if it is on another machine, copy the file to the one where this server runs."
     else:
         advice = "Ask the user for the whole path."
     return SourceNotFoundError(f"There is nothing at {shown(path)}, so nothing was sent. {advice}", path=path)
 
 
 def _audio_names(directory: Path) -> list[str]:
-    return [name for name in _names(directory) if name.rpartition(".")[2].lower() in _AUDIO_SUFFIXES]
+    return [name for name in _names(directory) if _AUDIO_NAME.fullmatch(name)]
 
 
 def _listed(names: list[str]) -> str:

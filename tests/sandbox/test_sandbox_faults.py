@@ -13,6 +13,7 @@ import pytest
 from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY, Fault, Faults, Sandbox, Stall, faults, serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KEYS = {"stream-public-key": PUBLIC_KEY, "stream-secret-key": SECRET_KEY}
@@ -22,8 +23,21 @@ DATA = b"data" * 50_000
 pytestmark = pytest.mark.anyio
 
 
+def parts_in(directory: Path) -> int:
+    return len(list(directory.glob("*/parts/*")))
+
+
 def in_process(sandbox: Sandbox) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=sandbox.app), headers=KEYS)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the other side of a socket brings about, which no event of this side can tell."""
+    for _ in range(500):
+        if condition():
+            return
+        await anyio.sleep(0.01)
+    pytest.fail("it did not happen")
 
 
 async def create(client: httpx2.AsyncClient, url: str = BASE) -> httpx2.Response:
@@ -73,7 +87,7 @@ async def test_a_part_called_corrupted_was_read_whole_and_is_not_kept(tmp_path: 
         assert (await send(client, media_id)).status_code == 200
     first, second = sandbox.account.entries("part", media_id)
     assert (first.body_bytes, first.outcome, second.outcome) == (second.body_bytes, "faulted", "done")
-    assert len(list(tmp_path.glob("*/parts/*"))) == 1
+    assert parts_in(tmp_path) == 1
 
 
 @pytest.mark.parametrize(
@@ -155,7 +169,7 @@ async def test_a_dropped_connection_is_a_network_error_and_the_account_knows_the
                 await send(client, media_id, url)
             assert (await client.get(f"{url}/{media_id}")).status_code == 200
     assert sandbox.account.entries("part")[0].outcome == outcome
-    assert len(list(tmp_path.glob("*/parts/*"))) == kept
+    assert parts_in(tmp_path) == kept
 
 
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -173,12 +187,10 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(tmp_path
             )
             async with await anyio.connect_tcp("127.0.0.1", port) as stream:
                 await stream.send(head.encode() + b"x" * 2_000_000)
-                while not sandbox.account.entries("part") or not sandbox.account.entries("part")[0].body_bytes:
-                    await anyio.sleep(0.01)
-            while not sandbox.account.entries("part")[0].outcome:
-                await anyio.sleep(0.01)
+                await until(lambda: any(entry.body_bytes for entry in sandbox.account.entries("part")))
+            await until(lambda: bool(sandbox.account.entries("part")[0].outcome))
     assert sandbox.account.entries("part")[0].outcome == "disconnected"
-    assert list(tmp_path.glob("*/parts/*")) == []
+    assert parts_in(tmp_path) == 0
 
 
 async def test_serving_ends_with_connections_open(tmp_path: Path) -> None:
@@ -189,6 +201,31 @@ async def test_serving_ends_with_connections_open(tmp_path: Path) -> None:
                 assert (await client.get(f"{url}/cost")).status_code == 200
             with pytest.raises(httpx2.ConnectError):
                 await client.get(f"{url}/cost")
+
+
+async def test_serving_ends_with_a_request_unanswered_and_logs_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox = Sandbox(tmp_path)
+    sandbox.faults.add("create", faults.stall(until=anyio.Event()))
+    errors: list[Exception] = []
+
+    async def asking(client: httpx2.AsyncClient, url: str) -> None:
+        try:
+            await create(client, url)
+        except httpx2.TransportError as error:
+            errors.append(error)
+
+    with anyio.fail_after(10):
+        async with (
+            httpx2.AsyncClient(headers=KEYS) as client,
+            anyio.create_task_group() as tasks,
+            serve(sandbox) as url,
+        ):
+            tasks.start_soon(asking, client, url)
+            await until(lambda: sandbox.account.count("create") == 1)
+    assert len(errors) == 1
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:

@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import uvicorn
 
 from .app import COLLECTIONS
+from .gate import drop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from .app import Sandbox
 
 HOST = "127.0.0.1"
 
 
+# Seconds for what is still being answered when serving ends.
+_GRACE = 1
+
+
 class _Server(uvicorn.Server):
     """Uvicorn in an event loop that belongs to someone else: it says when it is ready, and leaves signals alone."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, app: ASGIApp) -> None:
+        # No logging configuration: warnings go to stderr unless the program has its own.
+        super().__init__(
+            uvicorn.Config(
+                partial(self.answer, app),
+                interface="asgi3",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        )
         self.ready = anyio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run ``app``; a request that is cancelled because serving ends loses its connection, and no more is said.
+
+        Left to uvicorn, it would be answered 500 and its traceback logged.
+        """
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            await drop(receive)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -62,18 +94,7 @@ async def serve(sandbox: Sandbox, port: int = 0) -> AsyncIterator[str]:
         OSError: the port cannot be used.
     """
     with closing(_listen(port)) as listener:
-        # No logging configuration: warnings go to stderr unless the program has its own.
-        config = uvicorn.Config(
-            sandbox.app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = _Server(config)
+        server = _Server(sandbox.app)
         url = f"http://{HOST}:{listener.getsockname()[1]}{COLLECTIONS[0]}"
         async with sandbox.running():
             try:

@@ -133,7 +133,7 @@ def _frames(container: InputContainer, tracks: Sequence[AudioStream]) -> Iterato
         index = packet.stream.index
         try:
             frames = by_index[index].decode(packet)
-        except av.InvalidDataError:
+        except av.FFmpegError:
             continue
         for frame in frames:
             yield index, frame
