@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from typing import ClassVar
 
 import httpx2
 import pytest
@@ -39,7 +39,11 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 class Form:
     """A part's form, as far as the API cares."""
 
-    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": "4", "Content-Range": "bytes 0-3/4"}
+    headers: ClassVar = {
+        "Content-Type": "multipart/form-data; boundary=b",
+        "Content-Length": "4",
+        "Content-Range": "bytes 0-3/4",
+    }
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b"form"
@@ -49,7 +53,7 @@ def stream(handler: Handler, api_url: str = W3STREAM_URL) -> AiozStream:
     return AiozStream(httpx2.AsyncClient(transport=httpx2.MockTransport(handler)), api_url, KEYS)
 
 
-def answering(status: int, body: Any = None, **headers: str) -> AiozStream:  # noqa: ANN401 - any JSON, or bytes
+def answering(status: int, body: object = None, **headers: str) -> AiozStream:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return stream(lambda _: httpx2.Response(status, content=content, headers=headers))
 
@@ -128,7 +132,7 @@ async def test_a_refusal_says_what_was_not_done_and_what_to_do(
 ) -> None:
     with pytest.raises(kind, match=advice) as caught:
         await answering(status, {"status": "fail", "message": "Because."}).detail(ID)
-    assert 'refused the detail call with status' in str(caught.value)
+    assert "refused the detail call with status" in str(caught.value)
     assert '"Because.". Nothing was changed.' in str(caught.value)
 
 
@@ -156,7 +160,9 @@ async def test_a_html_page_from_a_proxy_is_not_shown() -> None:
         (b'{"status": "success", "data": {"id": "' + b"a" * (1024 * 1024) + b'"}}', "an answer larger than 1 MiB"),
     ],
 )
-async def test_an_answer_that_makes_no_sense_is_an_error_that_says_what_may_have_been_done(body: Any, what: str) -> None:  # noqa: ANN401 - any JSON, or bytes
+async def test_an_answer_that_makes_no_sense_is_an_error_that_says_what_may_have_been_done(
+    body: object, what: str
+) -> None:
     with pytest.raises(AnswerError) as caught:
         await answering(200, body).create(CreateAudio(title="t"))
     assert what in str(caught.value)

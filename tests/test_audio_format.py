@@ -5,7 +5,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioz_stream_audio.audio_format import HEAD_BYTES, describe_other, recognise
@@ -195,6 +195,7 @@ def test_an_impostor_is_not_recognised_and_is_named_for_what_it_is(content: byte
     assert describe_other(content[:HEAD_BYTES]) == words
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=4_000), st.sampled_from([b"", b"ID3\x04", b"\x00\x00\x00\x10ftypisom", b"\xff\xfb", b"OggS\x00"])
 )
@@ -203,11 +204,13 @@ def test_no_content_makes_recognition_fail(content: bytes, start: bytes) -> None
     assert describe_other(start + content)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_is_audio(text: str) -> None:
     assert format_name(f"Note: {text}".encode()) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**16))
 def test_no_chance_content_is_audio(seed: int) -> None:
     content = b"".join(struct.pack("<Q", (seed + n) * 0x9E3779B97F4A7C15 & (2**64 - 1)) for n in range(4_000))

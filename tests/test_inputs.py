@@ -32,7 +32,8 @@ def complaint(arguments: dict[str, Any], model: type[BaseModel] = Arguments, **n
         ({"title": 5}, "title must be a valid string, not 5. Nothing was done."),
         (
             {"title": "t", "qualities": [{"resolution": "best"}]},
-            "qualities[0].resolution must be 'standard', 'good', 'highest' or 'lossless', not 'best'. Nothing was done.",
+            "qualities[0].resolution must be 'standard', 'good', 'highest' or 'lossless', not 'best'. "
+            "Nothing was done.",
         ),
         (
             {"title": "t", "qualities": [{"resolution": "good", "audio_config": {"bitrate": "loud"}}]},
@@ -54,7 +55,10 @@ def complaint(arguments: dict[str, Any], model: type[BaseModel] = Arguments, **n
             {"title": "t", "qualities": [{"resolution": "good", "speed": 2}]},
             "qualities[0].speed is not known here. Nothing was done.",
         ),
-        ({"title": "t", "tags": ["a"] * 51}, "tags must have at most 50 items after validation, not 51. Nothing was done."),
+        (
+            {"title": "t", "tags": ["a"] * 51},
+            "tags must have at most 50 items after validation, not 51. Nothing was done.",
+        ),
     ],
 )
 def test_a_wrong_argument_is_named_with_what_it_must_be(arguments: dict[str, Any], words: str) -> None:
@@ -73,7 +77,9 @@ def test_no_more_than_three_complaints_are_made_at_once() -> None:
 
 
 def test_a_field_is_called_what_whoever_gave_it_calls_it() -> None:
-    assert complaint({"title": "t", "tags": [5]}, tags="--tag") == "--tag must be a valid string, not 5. Nothing was done."
+    assert (
+        complaint({"title": "t", "tags": [5]}, tags="--tag") == "--tag must be a valid string, not 5. Nothing was done."
+    )
 
 
 def test_a_model_as_a_whole_may_be_wrong() -> None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from audio_files import make_audio
 from mcp import Client
 
 from aioz_stream_audio import __version__
 from aioz_stream_audio.mcp_server import build_server
 from aioz_stream_audio.sandbox.faults import raw, reset
 from aioz_stream_audio.settings import Settings
+from audio_files import make_audio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,8 +47,8 @@ async def given(client: Client, tool: str, **arguments: object) -> dict[str, Any
     """Call a tool that succeeds."""
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
-    assert result.structured_content is not None
-    return result.structured_content
+    structured: dict[str, Any] = result.structured_content
+    return structured
 
 
 async def uploaded(client: Client, path: Path) -> str:
@@ -78,7 +78,9 @@ async def test_the_four_tools_say_honestly_what_they_do(client: Client) -> None:
 
 
 async def test_the_list_of_tools_is_small_and_its_optional_values_are_plain(client: Client) -> None:
-    tools = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in (await client.list_tools()).tools]
+    tools = [
+        tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in (await client.list_tools()).tools
+    ]
     assert len(json.dumps(tools)) <= 12_000
     assert "anyOf" not in json.dumps([tool["inputSchema"] for tool in tools])
     for tool in tools:
@@ -94,12 +96,12 @@ async def test_the_chain_of_tools_brings_back_a_link(client: Client, sandbox: Sa
 
     told: list[tuple[float, float | None]] = []
 
-    async def tell(progress: float, total: float | None, _: str | None) -> None:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        assert message is None
         told.append((progress, total))
 
     arguments = {"audio_id": audio_id, "path": str(mp3)}
-    upload = (await client.call_tool("upload_audio_file", arguments, progress_callback=tell)).structured_content
-    assert upload is not None
+    upload: Any = (await client.call_tool("upload_audio_file", arguments, progress_callback=tell)).structured_content
     size = mp3.stat().st_size
     assert upload["state"] == "uploaded"
     assert (upload["path"], upload["size_bytes"], upload["sent_bytes"]) == (str(mp3.resolve()), size, size)
@@ -213,7 +215,10 @@ async def test_complete_called_again_reports_and_sends_nothing(client: Client, s
     ("data", "words"),
     [
         ({"status": "transcoding"}, "Transcoding (status transcoding). Tell the user, and call get_audio_link"),
-        ({"status": "transcoding", "hls": "https://x.example/a.m3u8"}, "A link is there already, but not every quality."),
+        (
+            {"status": "transcoding", "hls": "https://x.example/a.m3u8"},
+            "A link is there already, but not every quality.",
+        ),
         ({"status": "polishing"}, "Transcoding (status polishing)."),
         ({"status": "fail"}, "could not make a stream of it"),
         ({"status": "deleted"}, "The audio was deleted."),
@@ -237,14 +242,13 @@ async def test_a_crash_tells_the_model_nothing_of_its_own_text(
         assert said(await client.call_tool("create_audio", {"title": "t"})) == "Error executing tool create_audio"
 
 
-async def test_a_part_that_begins_again_never_takes_progress_back(
-    client: Client, sandbox: Sandbox, mp3: Path
-) -> None:
+async def test_a_part_that_begins_again_never_takes_progress_back(client: Client, sandbox: Sandbox, mp3: Path) -> None:
     sandbox.faults.add("part", reset(after_bytes=1000))
     audio_id = (await given(client, "create_audio", title="t"))["audio_id"]
     told: list[float] = []
 
-    async def tell(progress: float, _total: float | None, _message: str | None) -> None:
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        assert (total, message) == (mp3.stat().st_size, None)
         told.append(progress)
 
     with anyio.fail_after(10):

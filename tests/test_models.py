@@ -74,7 +74,9 @@ def test_each_preset_has_its_bit_rate_and_sample_rate(preset: str, bitrate: int,
     assert (config["bitrate"], config["sample_rate"]) == (bitrate, sample_rate)
 
 
-@pytest.mark.parametrize("nothing", [{"tags": []}, {"metadata": []}, {"qualities": []}, {"description": ""}, {"tags": None}])
+@pytest.mark.parametrize(
+    "nothing", [{"tags": []}, {"metadata": []}, {"qualities": []}, {"description": ""}, {"tags": None}]
+)
 def test_an_empty_option_is_no_option(nothing: dict[str, Any]) -> None:
     assert CreateAudio.model_validate({"title": "t", **nothing}).mode == "default"
 
@@ -182,7 +184,11 @@ def test_what_is_no_web_address_is_no_link(junk: object) -> None:
 
 def test_an_answer_with_strange_values_is_read_for_what_is_sound() -> None:
     strange = media(
-        status=None, duration="long", qualities=[{"name": "highest", "audio_bitrate": "fast"}, "x"], assets="none", more=1
+        status=None,
+        duration="long",
+        qualities=[{"name": "highest", "audio_bitrate": "fast"}, "x"],
+        assets="none",
+        more=1,
     )
     assert (strange.status, strange.duration, strange.hls_url) == ("", None, None)
     assert [(quality.name, quality.audio_bitrate) for quality in strange.qualities] == [("highest", None)]

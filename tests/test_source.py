@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aioz_stream_audio.errors import (
@@ -78,9 +78,6 @@ def test_the_samples_are_audio_with_a_title(name: str) -> None:
     assert tags.title == "Speech sample"
     assert tags.channels == 1
     assert tags.duration_seconds == pytest.approx(5.5, abs=0.1)
-
-
-# --- The ways to name a file.
 
 
 @pytest.mark.parametrize(
@@ -159,9 +156,6 @@ def test_a_link_is_followed_to_the_file(song: Path) -> None:
     assert find_source(link).path == song
 
 
-# --- What is not there.
-
-
 @pytest.mark.parametrize("path", ["", "  ", '" "'])
 def test_no_path_is_not_the_working_directory(path: str) -> None:
     with pytest.raises(SourceNotFoundError, match="No path was given"):
@@ -214,9 +208,6 @@ def test_a_name_that_no_file_can_have_is_not_found(path: str) -> None:
     with pytest.raises(SourceNotFoundError) as caught:
         find_source(path)
     str(caught.value).encode()
-
-
-# --- What is refused.
 
 
 @pytest.mark.parametrize(
@@ -322,9 +313,6 @@ def test_other_content_under_the_name_of_audio_is_refused_and_not_repeated(tmp_p
     assert "b3Bl" not in str(caught.value)
 
 
-# --- Allowed directories.
-
-
 def test_a_file_inside_an_allowed_directory_is_taken(song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(song.parent))
     monkeypatch.setenv("USERPROFILE", str(song.parent))
@@ -397,9 +385,6 @@ def test_a_file_that_goes_while_it_is_looked_at_is_not_found(song: Path) -> None
         find_source(song, Meanwhile(song.parent, song.unlink))
 
 
-# --- The file, afterwards.
-
-
 def test_a_source_that_nobody_touched_opens_again(song: Path) -> None:
     source = find_source(song)
     with source.open() as file:
@@ -458,9 +443,6 @@ def test_a_change_while_it_is_read_is_noticed(change: Callable[[Path], None], wh
             source.check(file)
 
 
-# --- Tags.
-
-
 @pytest.mark.parametrize("suffix", [".mp3", ".m4a", ".flac", ".wav", ".ogg", ".opus", ".aiff", ".wma"])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_tags_bring_title_duration_and_channels(suffix: str, channels: int, tmp_path: Path) -> None:
@@ -487,6 +469,7 @@ def test_a_file_that_is_gone_has_no_tags(song: Path) -> None:
     assert read_tags(source) == Tags()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=500))
 def test_tags_of_broken_files_are_never_an_error(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -496,9 +479,7 @@ def test_tags_of_broken_files_are_never_an_error(content: bytes) -> None:
             read_tags(find_source(path))
 
 
-# --- Names.
-
-
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=[])))
 def test_no_name_is_anything_but_found_or_refused(name: str) -> None:
     with contextlib.suppress(AiozStreamError):
@@ -509,6 +490,7 @@ def test_no_name_is_anything_but_found_or_refused(name: str) -> None:
         str(error).encode()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=[])))
 def test_a_path_is_shown_in_one_short_line(name: str) -> None:
     text = shown(name)

@@ -79,6 +79,7 @@ _ADTS_HEAD_BYTES, _ADTS_SAMPLE_RATES = 7, range(13)
 _AC3_BIT_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640, *[0] * 13)
 _AC3_STREAMS, _EAC3_STREAMS = range(9), range(11, 17)
 
+_SOMETHING_ELSE = "something else"
 _OTHERS = (
     (rb"%PDF", "a PDF document"),
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a ZIP archive or an Office document"),
@@ -125,7 +126,11 @@ def recognise(file: BinaryIO) -> AudioFormat | None:
         return None
     data = head.lstrip(b"\0")
     starts = (sync.start() for sync in _SYNC.finditer(data, 0, _JUNK_BYTES))
-    return next((found for found in (_framed_format(data, position) for position in starts) if found), None)
+    found = next((found for found in (_framed_format(data, position) for position in starts) if found), None)
+    if found is None and start and describe_other(head) == _SOMETHING_ELSE:
+        # Its tag calls it an MP3, and a decoder looks further for frames than this does.
+        return AudioFormat("MP3", "audio/mpeg")
+    return found
 
 
 def describe_other(head: bytes) -> str:
@@ -136,8 +141,8 @@ def describe_other(head: bytes) -> str:
         # Not final, because the last character may be cut through.
         text = codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
     except UnicodeDecodeError:
-        return "something else"
-    return "something else" if "\0" in text else "plain text"
+        return _SOMETHING_ELSE
+    return _SOMETHING_ELSE if "\0" in text else "plain text"
 
 
 def _other(head: bytes) -> str | None:

@@ -84,7 +84,7 @@ class Record:
 
     def is_of(self, source: Source) -> bool:
         """Whether ``source`` is the file that this upload began with, unchanged."""
-        return (self.path, self.size, self.modified_ns) == (str(source.path), source.size, source.modified_ns)
+        return (self.path, self.size, self.modified_ns) == (source.path_text, source.size, source.modified_ns)
 
 
 class Journal:
@@ -115,7 +115,7 @@ class Journal:
             lambda db: self._record(
                 db,
                 "path = ? AND size = ? AND modified_ns = ? AND request = ? AND complete <> 'settled' AND created > ?",
-                str(source.path),
+                source.path_text,
                 source.size,
                 source.modified_ns,
                 request,
@@ -138,7 +138,7 @@ class Journal:
                 (
                     self._api_url,
                     audio_id,
-                    str(source.path),
+                    source.path_text,
                     source.size,
                     source.modified_ns,
                     part_size,

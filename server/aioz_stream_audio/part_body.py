@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from .plan import Part
     from .source import Source
 
-# Bytes read and hashed per hop to a worker thread.
-READ_SIZE = 1024 * 1024
-# Bytes handed to the connection at once. A call fails when none moved for a minute, so this is also the slowest line
-# that works: 1 KiB/s a connection.
-SEND_SIZE = 64 * 1024
+# Bytes read, hashed and handed to the connection at once. Large chunks cost the least, but a call fails when none was
+# taken for a minute, so a slow line gets small ones: at the least, it may carry 16 KiB a minute and connection.
+CHUNK_MIN = 16 * 1024
+CHUNK_MAX = 512 * 1024
+# Seconds in which a line takes a chunk: faster than this the next one is larger, slower than that it is smaller.
+_FAST, _SLOW = 0.05, 1.0
 
 _CRLF = b"\r\n"
 _MD5_HEX_LENGTH = 32
@@ -64,12 +66,13 @@ class PartBody:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._head
+        size = 4 * CHUNK_MIN
         while left := self._part.size - self.sent_bytes:
-            chunk = memoryview(await anyio.to_thread.run_sync(self._read, min(left, READ_SIZE)))
-            for start in range(0, len(chunk), SEND_SIZE):
-                piece = chunk[start : start + SEND_SIZE]
-                yield piece  # type: ignore[misc] # any buffer will do, and it saves a copy
-                self.sent_bytes += len(piece)
+            chunk = await anyio.to_thread.run_sync(self._read, min(left, size))
+            began = time.monotonic()
+            yield chunk
+            size = _next_size(size, time.monotonic() - began)
+            self.sent_bytes += len(chunk)
         yield self._index + self._hash_field + self.md5.encode() + self._tail
 
     def close(self) -> None:
@@ -86,6 +89,13 @@ class PartBody:
         self._source.check(self._file)
         self._hash.update(chunk)
         return chunk
+
+
+def _next_size(size: int, seconds: float) -> int:
+    """Give how large the next chunk is, after one of ``size`` bytes that the connection took in ``seconds``."""
+    if seconds < _FAST:
+        return min(2 * size, CHUNK_MAX)
+    return max(size // 2, CHUNK_MIN) if seconds > _SLOW else size
 
 
 def _field(boundary: str, name: str, media_type: str | None = None) -> bytes:

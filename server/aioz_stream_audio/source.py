@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
 import stat
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
-from unicodedata import category, normalize
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from tinytag import TinyTag, TinyTagException
 
 from .audio_format import HEAD_BYTES, describe_other, recognise
 from .errors import NotAudioError, SourceChangedError, SourceNotFoundError, SourceRefusedError
+from .local_path import GIVE_AUDIO, audio_names, listed, meant, not_found, shown
 from .models import FILE_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHOWN_MAX = 300
 _NAMES_MAX = 3
-_GIVE_AUDIO = "Give a local audio file, such as MP3, M4A, FLAC, WAV or OGG."
-# Names worth mentioning; what a file is, its content decides.
-_AUDIO_NAME = re.compile(
-    r"(?i).*\.(mp[234]|m4[ab]|mov|3gp|aac|flac|wav|aiff?|og[ag]|opus|webm|mk[av]|wma|e?ac3|amr|au|caf|wv|ape)"
-)
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):(?=/)(?://([^/]*))?(.*)", re.IGNORECASE | re.DOTALL)
-_QUOTES = re.compile(r"""(?s)(["'`])(.+)\1|[\u2018\u201c<](.+)[\u2019\u201d>]""")
+_CONTROLS = r"[\0-\x1f\x7f-\x9f\ud800-\udfff]+"
 # A system's own files: some claim to be regular ones with content.
 _SYSTEM_ROOTS = (Path("/proc"), Path("/sys"))
-_FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
-_SANDBOX = re.compile(r"\W*(sandbox:/|/mnt/(user-)?data/)")
-_ELSEWHERE = re.compile(r"(file:)?\W*([a-z]:[\\/]|/(users|home)/)|\\\\", re.IGNORECASE)
-_CONTROLS = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
@@ -54,6 +41,11 @@ class Source:
     file_id: tuple[int, int]
     format: str
     media_type: str
+
+    @property
+    def path_text(self) -> str:
+        """The path as text that UTF-8, and so JSON and SQLite, can carry; a name may hold bytes that are no text."""
+        return str(self.path).encode("utf-8", "backslashreplace").decode()
 
     def open(self) -> BinaryIO:
         """Open the file again, for reading.
@@ -110,7 +102,7 @@ def read_tags(source: Source) -> Tags:
             tag = TinyTag.get(file_obj=file)
     except (TinyTagException, SourceChangedError, OSError):
         return Tags()
-    title = " ".join(_CONTROLS.sub(" ", tag.title or "").split())
+    title = " ".join(re.sub(_CONTROLS, " ", tag.title or "").split())
     duration = tag.duration if tag.duration and math.isfinite(tag.duration) else None
     return Tags(title or None, duration, tag.channels or None)
 
@@ -130,13 +122,13 @@ def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | Non
     given = os.fsdecode(path)
     resolved = Path(given)
     try:
-        resolved = Path(os.path.realpath(_meant(given)))
+        resolved = Path(os.path.realpath(meant(given)))
         _check_allowed(resolved, allowed_dirs)
         _check_kind(resolved, resolved.stat())
         with _open(resolved) as file:
             return _examine(resolved, file)
     except (FileNotFoundError, NotADirectoryError):
-        raise _not_found(given, resolved) from None
+        raise not_found(given, resolved) from None
     except PermissionError:
         raise SourceRefusedError(
             f"{shown(resolved)} may not be read by this server, so nothing was sent. Ask the user to allow it, or to "
@@ -145,19 +137,12 @@ def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | Non
         ) from None
     except OSError as error:
         raise SourceRefusedError(
-            f"{shown(resolved)} cannot be read ({error.strerror}), so nothing was sent. {_GIVE_AUDIO}", path=resolved
+            f"{shown(resolved)} cannot be read ({error.strerror}), so nothing was sent. {GIVE_AUDIO}", path=resolved
         ) from None
     except ValueError:
         raise SourceNotFoundError(
-            f"No file can be called {shown(given)}, so nothing was sent. {_GIVE_AUDIO}", path=resolved
+            f"No file can be called {shown(given)}, so nothing was sent. {GIVE_AUDIO}", path=resolved
         ) from None
-
-
-def shown(path: str | Path) -> str:
-    """Give a path as it can be shown in one line and sent as JSON: what does not print replaced, the middle cut out."""
-    unfit = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    text = "".join("\N{REPLACEMENT CHARACTER}" if category(c) in unfit else c for c in str(path))
-    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX // 2]}…{text[-_SHOWN_MAX // 2 :]}"
 
 
 def _open(path: Path) -> BinaryIO:
@@ -179,63 +164,10 @@ def _examine(path: Path, file: BinaryIO) -> Source:
         file.seek(0)
         what = describe_other(file.read(HEAD_BYTES))
         raise NotAudioError(
-            f"{shown(path)} is not audio: it looks like {what}. Nothing was sent. {_GIVE_AUDIO}", path=path
+            f"{shown(path)} is not audio: it looks like {what}. Nothing was sent. {GIVE_AUDIO}", path=path
         )
     file_id = (status.st_dev, status.st_ino)
     return Source(path, status.st_size, status.st_mtime_ns, file_id, audio_format.name, audio_format.media_type)
-
-
-def _meant(given: str) -> Path:
-    """Give the first reading of ``given`` that is there, or the likeliest one; absolute, links not resolved."""
-    text = given.strip()
-    if quoted := _QUOTES.fullmatch(text):
-        text = quoted[2] or quoted[3]
-    if not text.strip():
-        raise SourceNotFoundError(f"No path was given, so nothing was sent. {_GIVE_AUDIO}", path=Path(given))
-    # A path dragged into a terminal has a backslash before each space.
-    paths = [_as_stored(_local_path(reading)) for reading in (given, text, re.sub(r"\\(.)", r"\1", text))]
-    return next((path for path in paths if os.path.lexists(path)), paths[1])
-
-
-def _local_path(text: str) -> Path:
-    """Give the path that ``text``, a path or a ``file:`` URL (RFC 8089), stands for; absolute."""
-    if url := _URL.fullmatch(text):
-        scheme, host, text = url[1].lower(), (url[2] or "").lower(), url[3]
-        if scheme not in {"file", "sandbox"} or host not in {"", "localhost"}:
-            raise SourceRefusedError(
-                f"That is an address, and only local files are sent; nothing was. Download it first. {_GIVE_AUDIO}",
-                path=Path(text),
-            )
-        text = url2pathname(text)
-    path = Path(text)
-    with suppress(RuntimeError):  # there is no such user, so it is a name that begins with a tilde
-        path = path.expanduser()
-    return path.absolute()
-
-
-def _as_stored(path: Path) -> Path:
-    """Spell ``path`` as the file system does, where that differs only in Unicode's normal form or kind of space.
-
-    What is there as it stands is left so. macOS decomposes accents, and puts narrow spaces into names.
-    """
-    stored = Path(path.anchor)
-    for depth, name in enumerate(path.parts[1:], start=1):
-        step = stored / name
-        if not os.path.lexists(step):
-            names = _names(stored)
-            same = [other for form in _FORMS for other in names if normalize(form, other) == normalize(form, name)]
-            if not same:
-                return stored.joinpath(*path.parts[depth:])
-            step = stored / same[0]
-        stored = step
-    return stored
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))  # noqa: PTH208 - names are wanted, and surrogates kept
-    except (OSError, ValueError):
-        return []
 
 
 def _check_allowed(path: Path, allowed_dirs: Sequence[Path] | None) -> None:
@@ -260,37 +192,15 @@ def _same(one: Path, other: Path) -> bool:
 def _check_kind(path: Path, status: os.stat_result) -> None:
     """Refuse what is not a regular file with content that AIOZ Stream takes."""
     if stat.S_ISDIR(status.st_mode):
-        names = _audio_names(path)
-        inside = f"There is audio in it: {_listed(names)}." if 0 < len(names) <= _NAMES_MAX else "Name a file in it."
+        names = audio_names(path)
+        inside = f"There is audio in it: {listed(names)}." if 0 < len(names) <= _NAMES_MAX else "Name a file in it."
         what = f"is a directory. {inside}"
     elif not stat.S_ISREG(status.st_mode) or any(path.is_relative_to(root) for root in _SYSTEM_ROOTS):
-        what = f"is a pipe, a socket, a device or a file of the system's own. {_GIVE_AUDIO}"
+        what = f"is a pipe, a socket, a device or a file of the system's own. {GIVE_AUDIO}"
     elif not status.st_size:
-        what = f"is empty. {_GIVE_AUDIO}"
+        what = f"is empty. {GIVE_AUDIO}"
     elif status.st_size > FILE_MAX_BYTES:
         what = f"has {status.st_size} bytes, and AIOZ Stream takes {FILE_MAX_BYTES} at most. Make it smaller."
     else:
         return
     raise SourceRefusedError(f"Nothing was sent: {shown(path)} {what}", path=path)
-
-
-def _not_found(given: str, path: Path) -> SourceNotFoundError:
-    near = difflib.get_close_matches(path.name, _audio_names(path.parent), _NAMES_MAX, cutoff=0.5)
-    if _SANDBOX.match(given):
-        advice = "Such a path is in the chat host's own sandbox, which this server cannot see: ask for the path on the "
-        advice += "machine where this server runs."
-    elif near:
-        advice = f"Near it: {_listed(near)}."
-    elif _ELSEWHERE.match(given):
-        advice = "Check the path; if it is on another machine, copy the file to the one where this server runs."
-    else:
-        advice = "Ask the user for the whole path."
-    return SourceNotFoundError(f"There is nothing at {shown(path)}, so nothing was sent. {advice}", path=path)
-
-
-def _audio_names(directory: Path) -> list[str]:
-    return [name for name in _names(directory) if _AUDIO_NAME.fullmatch(name)]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f'"{shown(name)}"' for name in names)

@@ -112,7 +112,7 @@ class Transfer:
         return Progress(
             audio_id=self.audio_id,
             state="uploaded" if self.uploaded else "uploading",
-            path=str(self.source.path),
+            path=self.source.path_text,
             size_bytes=self._plan.size,
             sent_bytes=sent,
             parts_total=self._plan.parts_total,

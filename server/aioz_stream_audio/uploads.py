@@ -95,7 +95,7 @@ class Uploads:
     async def _transfer(self, keys: Keys, audio_id: str, source: Source, request: str | None) -> Transfer:
         transfer = self._transfers.get(audio_id)
         if transfer is not None and (transfer.uploaded or not transfer.ended.is_set()):
-            _require_same_file(audio_id, source, str(transfer.source.path), same=transfer.source == source)
+            _require_same_file(audio_id, source, transfer.source.path_text, same=transfer.source == source)
             transfer.resume()
             return transfer
         record = await self.journal.begin(audio_id, source, self._part_size(source), request)
@@ -137,15 +137,15 @@ class Uploads:
 def _require_same_file(audio_id: str, source: Source, began_with: str, *, same: bool) -> None:
     if same:
         return
-    if str(source.path) == began_with:
+    if source.path_text == began_with:
         raise SourceChangedError(
-            f"{source.path} has changed since its first part was sent to audio {audio_id}. Nothing more was sent, and "
-            "the audio was not completed. Put the file back as it was, or create a new audio for it as it is now.",
+            f"{source.path_text} has changed since its first part was sent to audio {audio_id}. Nothing more was sent, "
+            "and the audio was not completed. Put the file back as it was, or create a new audio for it as it is now.",
             path=source.path,
         )
     raise UploadError(
         f"Audio {audio_id} has parts of another file, {began_with}, so nothing was sent. Go on with that file, or "
-        f"create a new audio for {source.path}.",
+        f"create a new audio for {source.path_text}.",
         audio_id=audio_id,
     )
 

@@ -144,6 +144,4 @@ def _judge(media: Media, source: Source | None) -> Source:
     for quality in media.qualities:
         if quality.encoding.track >= len(source.channels):
             raise _failed(media, "Invalid media.")
-        if (quality.encoding.channels or 1) > source.channels[quality.encoding.track]:
-            raise _failed(media, "Invalid audio channel.")
     return source
