@@ -32,8 +32,10 @@ def complaint(arguments: dict[str, Any], model: type[BaseModel] = Arguments, **n
         ({"title": 5}, "title must be a valid string, not 5. Nothing was done."),
         (
             {"title": "t", "qualities": [{"resolution": "best"}]},
-            "qualities[0].resolution must be 'standard', 'good', 'highest' or 'lossless', not 'best'. "
-            "Nothing was done.",
+            (
+                "qualities[0].resolution must be 'standard', 'good', 'highest' or 'lossless', not 'best'. "
+                "Nothing was done."
+            ),
         ),
         (
             {"title": "t", "qualities": [{"resolution": "good", "audio_config": {"bitrate": "loud"}}]},

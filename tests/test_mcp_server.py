@@ -106,7 +106,7 @@ async def test_the_chain_of_tools_brings_back_a_link(client: Client, sandbox: Sa
     assert upload["state"] == "uploaded"
     assert (upload["path"], upload["size_bytes"], upload["sent_bytes"]) == (str(mp3.resolve()), size, size)
     assert (upload["parts_total"], upload["parts_done"], upload["parts_resumed"]) == (1, 1, 0)
-    assert told[-1] == (size, size)
+    assert told.pop() == (size, size)
     assert upload["next_step"] == f"Call complete_upload with audio_id {audio_id}."
 
     completed = await given(client, "complete_upload", audio_id=audio_id)

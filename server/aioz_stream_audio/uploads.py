@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -37,15 +37,22 @@ async def _tell_nobody(progress: Progress) -> None:
 class Uploads:
     """The uploads of this process. Made by `open_uploads`; a call that ends leaves its upload going on."""
 
-    def __init__(self, settings: Settings, client: httpx2.AsyncClient, journal: Journal, tasks: TaskGroup) -> None:
+    def __init__(self, settings: Settings, journal: Journal, tasks: TaskGroup, stack: AsyncExitStack) -> None:
         self.settings = settings
         self.journal = journal
-        self.client = client
         self._tasks = tasks
+        self._stack = stack
         self._slots = anyio.Semaphore(settings.parallel_parts)
         self._transfers: dict[str, Transfer] = {}
         self._waiting: dict[str, int] = {}
         self._starting = anyio.Lock()
+
+    @cached_property
+    def client(self) -> httpx2.AsyncClient:
+        """Give the connections of this process. Reading the system's certificates takes a while, so not before use."""
+        client = open_client()
+        self._stack.push_async_callback(client.aclose)
+        return client
 
     def api(self, keys: Keys) -> AiozStream:
         """Give the API with a user's keys, over this process's connections."""
@@ -153,10 +160,13 @@ def _require_same_file(audio_id: str, source: Source, began_with: str, *, same: 
 @asynccontextmanager
 async def open_uploads(settings: Settings) -> AsyncIterator[Uploads]:
     """Open the uploads of a process; when it closes, nothing is left running, and nothing acknowledged is lost."""
-    journal = Journal(settings.state_dir, settings.api_url)
-    try:
-        async with open_client() as client, anyio.create_task_group() as tasks:
-            yield Uploads(settings, client, journal, tasks)
-            tasks.cancel_scope.cancel()
-    finally:
-        await journal.aclose()
+    async with AsyncExitStack() as stack:
+        journal = Journal(settings.state_dir, settings.api_url)
+        stack.push_async_callback(journal.aclose)
+        try:
+            async with anyio.create_task_group() as tasks:
+                yield Uploads(settings, journal, tasks, stack)
+                tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            # Transfers keep their errors for whoever waits for them, so this is the block's own.
+            raise group.exceptions[0] from None
