@@ -41,8 +41,8 @@ class _Line:
             speed = f" at {decimal(progress.bytes_per_second)}/s" if progress.bytes_per_second else ""
             self._say(f"{100 // _LINES_A_FILE * tenths} % of {decimal(progress.size_bytes)}{speed}")
 
-    async def transcoding(self, media: Media) -> None:
-        self._say(f"uploaded; AIOZ Stream makes the stream (status {harmless(media.status)})")
+    async def status(self, media: Media) -> None:
+        self._say(f"uploaded; its status is {harmless(media.status)}")
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
@@ -59,7 +59,7 @@ class _Bar(_Line):
     async def uploading(self, progress: transfer.Progress) -> None:
         self._bars.update(self._task, completed=progress.sent_bytes)
 
-    async def transcoding(self, media: Media) -> None:
+    async def status(self, media: Media) -> None:
         self._bars.update(self._task, state=f"[dim]{escape(harmless(media.status))}")
 
 

@@ -28,8 +28,8 @@ class Watcher(Protocol):
     async def uploading(self, progress: Progress) -> None:
         """Hear how far the upload is."""
 
-    async def transcoding(self, media: Media) -> None:
-        """Hear that the file is up, and that AIOZ Stream works on it."""
+    async def status(self, media: Media) -> None:
+        """Hear what the audio says of itself: once the file is up, and at the end."""
 
 
 class Unwatched:
@@ -41,7 +41,7 @@ class Unwatched:
     async def uploading(self, progress: Progress) -> None:
         """Tell nobody."""
 
-    async def transcoding(self, media: Media) -> None:
+    async def status(self, media: Media) -> None:
         """Tell nobody."""
 
 
@@ -86,9 +86,10 @@ async def _finish(
         keys, audio_id, source, wait_seconds=math.inf, request=_request(audio), tell=watcher.uploading
     )
     media = await transcoding.complete(api, uploads.journal, audio_id)
-    await watcher.transcoding(media)
+    await watcher.status(media)
     if wait:
         media = await transcoding.wait_until_ready(api, audio_id, math.inf)
+        await watcher.status(media)
     await uploads.journal.settle(audio_id)
     if media.status in transcoding.FINAL_STATUSES or (wait and not media.ready):
         raise TranscodingError(
