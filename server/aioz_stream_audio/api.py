@@ -44,6 +44,12 @@ MESSAGE_MAX_LENGTH = 300
 # What AIOZ Stream answers to a part that it has, byte for byte: news of success that was lost on the way.
 _PART_ALREADY_THERE = "Part is already uploaded."
 
+_DELETED = "Media is deleted."
+_GONE = (
+    "There is no such audio object under these keys; one that was not completed is deleted after 24 hours. Start over "
+    "with a new one."
+)
+
 _NOT_DONE = {
     "create": "No audio object was created.",
     "part": "That part was not stored; the parts that arrived before it are kept.",
@@ -175,7 +181,7 @@ class AiozStream:
 
     def _refusal(self, call: str, response: httpx2.Response, said: str) -> StatusError:
         status = response.status_code
-        kind, advice = self._advice(status, response)
+        kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(status, response)
         quoted = f': "{said}"' if said else ""
         return kind(
             f"{self.host} refused the {call} call with status {status}{quoted}. {_NOT_DONE[call]} {advice}",
@@ -204,9 +210,7 @@ class AiozStream:
             case 403:
                 return KeysNotAllowedError, "These keys may not do this; ask the user for keys with full access."
             case 404:
-                return AudioNotFoundError, (
-                    "There is no such audio object under these keys; one that got no file is deleted after 24 hours."
-                )
+                return AudioNotFoundError, _GONE
             case 429:
                 return StatusError, "There were too many calls; wait a minute, then try again."
             case _ if status >= 500:  # noqa: PLR2004 - the class of the server's own faults

@@ -86,17 +86,17 @@ async def _put_up(
     source = await uploads.find(file.path)
     request = await anyio.to_thread.run_sync(options.request, source)
     watcher = shown.watch(source.path.name, source.size)
-    result = await publish(uploads, keys, source, request, wait=wishes.wait, watcher=watcher)
-    if wishes.verify and result.hls_url:
-        file.playback = await play(uploads.client, result.hls_url)
-    file.result = result
+    file.result = await publish(uploads, keys, source, request, wait=wishes.wait, watcher=watcher)
+    if wishes.verify:
+        file.playback = await play(uploads.client, file.result.hls_url)
 
 
 def _tell(file: _File, wishes: Wishes) -> None:
+    # Both, where a file is up and its link does not play.
+    if file.result is not None:
+        print(file.result.model_dump_json() if wishes.as_json else in_words(file.result, file.playback))  # noqa: T201
     if file.error is not None:
         print(f"{harmless(file.path)}: {file.error}", file=sys.stderr)  # noqa: T201 - what a command line is for
-    elif file.result is not None:
-        print(file.result.model_dump_json() if wishes.as_json else in_words(file.result, file.playback))  # noqa: T201
 
 
 def in_words(link: AudioLink, playback: Playback | None = None) -> str:

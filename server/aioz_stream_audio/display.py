@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from .api import harmless
@@ -45,7 +44,7 @@ class _Line:
         self._say(f"uploaded; its status is {harmless(media.status)}")
 
     def _say(self, text: str) -> None:
-        self._console.print(f"{self._name}: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{self._name}: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class _Bar(_Line):
@@ -54,13 +53,13 @@ class _Bar(_Line):
     def __init__(self, bars: Progress, name: str, size: int) -> None:
         super().__init__(bars.console, name)
         self._bars = bars
-        self._task = bars.add_task(escape(name), total=size, state="")
+        self._task = bars.add_task(name, total=size, state="")
 
     async def uploading(self, progress: transfer.Progress) -> None:
         self._bars.update(self._task, completed=progress.sent_bytes)
 
     async def status(self, media: Media) -> None:
-        self._bars.update(self._task, state=f"[dim]{escape(harmless(media.status))}")
+        self._bars.update(self._task, state=harmless(media.status))
 
 
 class Display:
@@ -84,12 +83,12 @@ def display() -> Iterator[Display]:
         yield Display(console, None)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[state]}"),
+        TextColumn("{task.fields[state]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as bars:
         yield Display(console, bars)

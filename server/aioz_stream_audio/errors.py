@@ -16,7 +16,7 @@
     │   └── StatusError             an answer came that says no
     │       ├── KeysRefusedError    401
     │       ├── KeysNotAllowedError 403
-    │       └── AudioNotFoundError  404
+    │       └── AudioNotFoundError  404, or deleted
     ├── UploadError                 one upload
     │   ├── PartError               a part could not be sent
     │   ├── PartsMissingError       complete was asked for too early
@@ -126,7 +126,7 @@ class KeysNotAllowedError(StatusError):
 
 
 class AudioNotFoundError(StatusError):
-    """404: there is no such audio object under these keys."""
+    """404, or the API's word that it is deleted: there is no such audio object under these keys."""
 
 
 class UploadError(AiozStreamError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from .api import harmless
 from .errors import InputError
 from .inputs import explain
 from .models import TITLE_MAX_BYTES, CreateAudio
@@ -96,7 +97,7 @@ class UploadOptions:
 def _pair(entry: str) -> dict[str, str]:
     key, equals, value = entry.partition("=")
     if not (key.strip() and equals):
-        raise InputError(f"--meta must be KEY=VALUE, not {entry!r}; nothing was sent.")
+        raise InputError(f"--meta must be KEY=VALUE, not {harmless(entry)[:60]!r}; nothing was sent.")
     return {"key": key.strip(), "value": value.strip()}
 
 

@@ -24,12 +24,14 @@ class Playback:
     first_segment_bytes: int
 
 
-async def play(client: httpx2.AsyncClient, hls_url: str) -> Playback:
+async def play(client: httpx2.AsyncClient, hls_url: str | None) -> Playback:
     """Fetch the playlist at ``hls_url``, its first variant and the first segment of that (RFC 8216, section 4.3).
 
     Raises:
         PlaybackError: one of them is not there, or not what it should be.
     """
+    if hls_url is None:
+        raise PlaybackError("There is no HLS link, and only HLS is played here.")
     url, lines = await _playlist(client, hls_url)
     if any(line.startswith("#EXT-X-STREAM-INF") for line in lines):
         url, lines = await _playlist(client, _join(url, _uris(lines)[0]))
@@ -52,7 +54,10 @@ def _uris(lines: Sequence[str]) -> list[str]:
 
 
 def _join(base: str, uri: str) -> str:
-    return str(httpx2.URL(base).join(uri))
+    try:
+        return str(httpx2.URL(base).join(uri))
+    except httpx2.InvalidURL as error:
+        raise PlaybackError("The playlist names an address that is none, so the link does not play.") from error
 
 
 async def _fetch(client: httpx2.AsyncClient, url: str) -> bytes:
@@ -61,6 +66,6 @@ async def _fetch(client: httpx2.AsyncClient, url: str) -> bytes:
         response.raise_for_status()
     except httpx2.HTTPStatusError as error:
         raise PlaybackError(f"The stream answers with status {error.response.status_code}.") from error
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise PlaybackError(f"The stream could not be fetched ({reason(error)}).") from error
     return response.content

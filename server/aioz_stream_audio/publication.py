@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 from . import transcoding
-from .errors import AudioNotFoundError, PartError, TranscodingError
+from .errors import AiozStreamError, AudioNotFoundError, PartError, StatusError, TranscodingError
 from .results import AudioLink, PublishedAudio
 from .settings import APP_NAME
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .source import Source
     from .transfer import Progress
     from .uploads import Uploads
+
+
+# By 400, AIOZ Stream refuses to complete an audio for good; by others, who asks or how often.
+_JUDGED = 400
 
 
 class Watcher(Protocol):
@@ -69,8 +73,8 @@ async def publish(
         await watcher.resumed(record.audio_id, record.parts_done, record.parts_total)
         try:
             return await _finish(uploads, keys, source, audio, record.audio_id, wait=wait, watcher=watcher)
-        except (PartError, AudioNotFoundError) as error:
-            if not isinstance(error.__cause__ or error, AudioNotFoundError):
+        except (PartError, AudioNotFoundError, TranscodingError) as error:
+            if not _is_gone(error):
                 raise
             # AIOZ Stream deleted it before its time: nothing of it is left to go on with.
             await uploads.journal.forget(record.audio_id)
@@ -85,7 +89,12 @@ async def _finish(
     progress = await uploads.upload(
         keys, audio_id, source, wait_seconds=math.inf, request=_request(audio), tell=watcher.uploading
     )
-    media = await transcoding.complete(api, uploads.journal, audio_id)
+    try:
+        media = await transcoding.complete(api, uploads.journal, audio_id)
+    except StatusError as error:
+        if error.status == _JUDGED:
+            await uploads.journal.settle(audio_id)
+        raise
     await watcher.status(media)
     if wait:
         media = await transcoding.wait_until_ready(api, audio_id, math.inf)
@@ -99,6 +108,13 @@ async def _finish(
             status=media.status,
         )
     return PublishedAudio(**link_of(media).model_dump(), mode=audio.mode, **progress.model_dump(exclude={"audio_id"}))
+
+
+def _is_gone(error: AiozStreamError) -> bool:
+    """Whether AIOZ Stream deleted the audio object."""
+    if isinstance(error, TranscodingError):
+        return error.status in transcoding.DELETED_STATUSES
+    return isinstance(error.__cause__ or error, AudioNotFoundError)
 
 
 def _request(audio: CreateAudio) -> str:

@@ -125,13 +125,17 @@ class Transfer:
     async def run(self) -> None:
         """Send what is missing, until every part is there, one fails for good, or the transfer is drained."""
         try:
-            async with anyio.create_task_group() as tasks:
-                while self._missing and await self._may_start_another():
-                    tasks.start_soon(self._send, self._missing.popleft())
+            while self._missing and not self._draining:
+                await self._send_missing()
         except* Exception as group:  # noqa: BLE001 - whoever waits for the transfer raises it
             self.error = _first(group)
         finally:
             self._end()
+
+    async def _send_missing(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            while self._missing and await self._may_start_another():
+                tasks.start_soon(self._send, self._missing.popleft())
 
     def drain(self) -> None:
         """Start no more parts; those on the way finish and are noted."""
@@ -170,6 +174,10 @@ class Transfer:
             self._parts_done += 1
             self._bytes_done += part.size
         except ApiError as error:
+            if self._draining and back_off(error):
+                # For another call to try again; the parts beside it are still to finish.
+                self._missing.appendleft(part)
+                return
             raise PartError(
                 f"Part {part.index + 1} of {self._plan.parts_total} could not be sent: {error} {self._parts_done} of "
                 f"{self._plan.parts_total} parts have arrived and are not sent again.",
