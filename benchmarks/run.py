@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--quick]
 
-The contenders take turns, so that a machine that slows down slows all of them. Every figure is the median of its runs after
-a warm-up; every ratio is against the curl flow of the same run. Writes benchmarks/results.json.
+The contenders take turns, so that a machine that slows down slows all of them. Every figure is the median of its runs
+after a warm-up; every ratio is against the curl flow of the same run. Writes benchmarks/results.json.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ Contender = Callable[[], Awaitable[float]]
 
 def wav(path: Path, size: int) -> Path:
     """Write a WAV file of ``size`` bytes whose content differs from part to part."""
-    header = b"RIFF" + (size - 8).to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0\x01\0\x02\0\x44\xac\0\0\x10\xb1\x02\0\x04\0\x10\0"
+    header = (
+        b"RIFF"
+        + (size - 8).to_bytes(4, "little")
+        + b"WAVEfmt \x10\0\0\0\x01\0\x02\0\x44\xac\0\0\x10\xb1\x02\0\x04\0\x10\0"
+    )
     header += b"data" + (size - 44).to_bytes(4, "little")
     with path.open("wb") as file:
         file.write(header)
@@ -229,7 +233,12 @@ async def memory(size: int) -> dict[str, Any]:
                 idle = peak_mib(pid) or 0.0
                 seconds = await by_tools(client, path)
                 peak = peak_mib(pid) or 0.0
-    row = {"bytes": size, "idle_mib": round(idle, 1), "peak_mib": round(peak, 1), "above_idle_mib": round(peak - idle, 1)}
+    row = {
+        "bytes": size,
+        "idle_mib": round(idle, 1),
+        "peak_mib": round(peak, 1),
+        "above_idle_mib": round(peak - idle, 1),
+    }
     print(f"  idle {idle:.1f} MiB, peak {peak:.1f} MiB, {peak - idle:.1f} MiB above; {seconds:.1f} s", flush=True)
     return row
 
@@ -260,8 +269,9 @@ async def main(*, quick: bool) -> None:
     runs = 1 if quick else 5
     long_line = ("--latency", "0.05", "--rate", "8000000")
     sizes = (8,) if quick else (8, 128, 512)
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     results = {
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {system}",
         "loopback": [await compare(f"{size} MiB on loopback", size * MIB, runs) for size in sizes],
         "long line": await compare(
             f"{sizes[min(1, len(sizes) - 1)]} MiB on a long line: 50 ms before each answer, 8 MB/s a connection",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aioz_stream_audio.audio_format import HEAD_BYTES, describe_other, recognise
+from aioz_stream_audio.audio_format import HEAD_BYTES, AudioFormat, describe_other, recognise
 from audio_files import ENCODINGS, make_audio
 
 if TYPE_CHECKING:
@@ -215,3 +215,17 @@ def test_no_text_is_audio(text: str) -> None:
 def test_no_chance_content_is_audio(seed: int) -> None:
     content = b"".join(struct.pack("<Q", (seed + n) * 0x9E3779B97F4A7C15 & (2**64 - 1)) for n in range(4_000))
     assert format_name(b"\x12" + content) is None
+
+
+def test_a_tagged_file_whose_frames_are_far_off_is_an_mp3(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(id3(40) + bytes(range(1, 250)) * 400 + MP3_FRAME * 3)
+    with path.open("rb") as file:
+        assert recognise(file) == AudioFormat("MP3", "audio/mpeg")
+
+
+def test_a_tag_before_text_makes_no_mp3_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mp3"
+    path.write_bytes(id3(40) + b"-- my notes\n" * 400)
+    with path.open("rb") as file:
+        assert recognise(file) is None

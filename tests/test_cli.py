@@ -603,7 +603,10 @@ async def test_serve_tells_a_person_at_a_terminal_what_it_waits_for_and_how_to_e
     try:
         async with running("serve", env=clean, stdin=terminal) as serving:
             assert "an MCP client starts this command itself" in await read_until(serving.stderr, "Ctrl-C ends it.")
-            with anyio.fail_after(10):
+            # Once it has answered, it reads.
+            os.write(person, b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
+            await read_until(serving.stdout, "\n")
+            with anyio.fail_after(5):
                 serving.send_signal(signal.SIGINT)
                 assert await serving.wait() == 130
     finally:
@@ -644,4 +647,4 @@ async def test_upload_imports_neither_mcp_nor_av(at_sandbox: dict[str, str]) -> 
 
 
 async def test_the_help_imports_neither_httpx2_nor_mcp(clean: dict[str, str]) -> None:
-    assert not await imported("--help", env=clean) & {"httpx2", "mcp", "av", "starlette", "sqlite3", "tinytag"}
+    assert not await imported("--help", env=clean) & {"httpx2", "mcp", "av", "starlette", "tinytag"}

@@ -181,7 +181,7 @@ async def test_without_keys_the_error_says_which_variables_to_set(url: str, tmp_
     settings = Settings.from_environ({"AIOZ_STREAM_API_URL": url, "AIOZ_STREAM_STATE_DIR": str(tmp_path)})
     async with Client(build_server(settings)) as client:
         message = said(await client.call_tool("create_audio", {"title": "t"}))
-    assert "STREAM_PUBLIC_KEY and STREAM_SECRET_KEY is not set" in message
+    assert "STREAM_PUBLIC_KEY and STREAM_SECRET_KEY are not set" in message
     assert "last resort" in message
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -55,3 +56,7 @@ def test_importing_the_package_imports_none_of_its_modules_nor_anything_they_nee
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (1, "\n")
+
+
+def test_importing_the_module_that_python_m_runs_runs_nothing() -> None:
+    import_module("aioz_stream_audio.__main__")

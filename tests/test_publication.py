@@ -272,6 +272,19 @@ async def test_an_audio_object_that_was_deleted_before_complete_is_begun_anew(
     assert result.audio_id != begun
 
 
+async def test_an_audio_object_that_was_deleted_after_complete_is_begun_anew(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source
+) -> None:
+    sandbox.faults.add("detail", faults.status(401))
+    with pytest.raises(KeysRefusedError):
+        await run(uploads, keys, source)
+    begun = sandbox.account.entries("create")[0].media_id
+    await delete(uploads, begun)
+    result = await run(uploads, keys, source)
+    assert result.ready
+    assert result.audio_id != begun
+
+
 async def test_an_interrupted_upload_that_fails_for_another_reason_stays(
     uploads: Uploads, keys: Keys, settings: Settings, sandbox: Sandbox, source: Source
 ) -> None:

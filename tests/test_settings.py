@@ -108,7 +108,7 @@ def test_a_key_passed_that_cannot_be_one_is_refused_without_showing_it() -> None
 @pytest.mark.parametrize(
     ("environ", "missing"),
     [
-        ({}, "STREAM_PUBLIC_KEY and STREAM_SECRET_KEY is not set"),
+        ({}, "STREAM_PUBLIC_KEY and STREAM_SECRET_KEY are not set"),
         ({"STREAM_PUBLIC_KEY": "k"}, "STREAM_SECRET_KEY is not set"),
         ({"STREAM_SECRET_KEY": "k"}, "STREAM_PUBLIC_KEY is not set"),
     ],

@@ -20,8 +20,9 @@ from aioz_stream_audio.errors import (
     SourceNotFoundError,
     SourceRefusedError,
 )
+from aioz_stream_audio.local_path import shown
 from aioz_stream_audio.models import FILE_MAX_BYTES
-from aioz_stream_audio.source import Source, Tags, find_source, read_tags, shown
+from aioz_stream_audio.source import Source, Tags, find_source, read_tags
 from audio_files import make_audio, make_large_audio
 
 if TYPE_CHECKING:

@@ -418,4 +418,5 @@ async def test_a_transfer_gone_on_with_at_any_moment_before_it_ended_goes_on(
             gone_on_with = not transfer.ended.is_set()
             transfer.resume()
             await transfer.ended.wait()
+    assert transfer.error is None
     assert transfer.uploaded is gone_on_with

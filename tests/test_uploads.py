@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -354,9 +354,11 @@ async def test_an_upload_cancelled_before_it_got_a_place_sends_nothing(
 class StallThenRefuse(Stall):
     """A stall that ends in a passing fault."""
 
+    answer: Answer = field(default_factory=lambda: Answer(503))
+
     async def wait(self) -> None:
         await super().wait()
-        raise StruckError(Answer(503))
+        raise StruckError(self.answer)
 
 
 async def test_a_passing_fault_while_draining_is_left_to_the_next_call(
@@ -375,13 +377,20 @@ async def test_a_passing_fault_while_draining_is_left_to_the_next_call(
     assert await received(uploads, keys, sandbox, audio_id) == source.path.read_bytes()
 
 
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}], ids=["at some time", "at once"])
 async def test_a_part_on_the_way_finishes_though_another_meets_a_fault_while_draining(
-    uploads: Uploads, keys: Keys, sandbox: Sandbox, settings: Settings, audio_id: str, source: Source
+    uploads: Uploads,
+    keys: Keys,
+    sandbox: Sandbox,
+    settings: Settings,
+    audio_id: str,
+    source: Source,
+    headers: dict[str, str],
 ) -> None:
     """Guards against a part that is not tried again, because the upload drains, taking the others with it."""
     refused, released = anyio.Event(), anyio.Event()
     sandbox.faults.add("part", faults.stall(until=released), start=0)
-    sandbox.faults.add("part", Fault(StallThenRefuse(until=refused)), start=MIB)
+    sandbox.faults.add("part", Fault(StallThenRefuse(until=refused, answer=Answer(503, headers=headers))), start=MIB)
     async with calling(uploads, keys, audio_id, source) as (caller,):
         await until(lambda: sandbox.account.count("part") == 2)
         await caller.cancel()

@@ -75,8 +75,8 @@ async def upload_files(settings: Settings, paths: Sequence[str], options: Upload
                 tasks.start_soon(put_up, file)
             for file in files:
                 await file.over.wait()
-        for file in files:
-            _tell(file, wishes)
+    for file in files:
+        _tell(file, wishes)
     return sum(file.error is not None for file in files)
 
 
@@ -92,11 +92,14 @@ async def _put_up(
 
 
 def _tell(file: _File, wishes: Wishes) -> None:
-    # Both, where a file is up and its link does not play.
+    """Print what came of a file: its links, its error, or both where it is up and its link does not play."""
     if file.result is not None:
-        print(file.result.model_dump_json() if wishes.as_json else in_words(file.result, file.playback))  # noqa: T201
+        told = (
+            file.result.model_dump_json(ensure_ascii=True) if wishes.as_json else in_words(file.result, file.playback)
+        )
+        print(told, flush=True)  # noqa: T201 - what a command line is for
     if file.error is not None:
-        print(f"{harmless(file.path)}: {file.error}", file=sys.stderr)  # noqa: T201 - what a command line is for
+        print(f"{harmless(file.path)}: {file.error}", file=sys.stderr)  # noqa: T201 - likewise
 
 
 def in_words(link: AudioLink, playback: Playback | None = None) -> str:

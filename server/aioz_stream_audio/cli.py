@@ -4,15 +4,18 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Each command impo
 ``serve`` starts as fast as it can.
 """
 
+import importlib
 import logging
 import math
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import anyio
 import typer
@@ -23,11 +26,15 @@ from .errors import AiozStreamError, InputError, KeysMissingError, SettingsError
 from .settings import APP_NAME, Settings
 
 if TYPE_CHECKING:
+    import io
+
     from .batch import Wishes
     from .options import UploadOptions
 
+DONE = 0
 FAILED = 1
 WRONG_USAGE = 2
+INTERRUPTED = 130
 SANDBOX_PORT = 8788
 
 app = typer.Typer(
@@ -41,11 +48,15 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the entry point of the distribution."""
+    # A title that the terminal cannot show must not cost the user the link beside it.
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     try:
         app()
     except AiozStreamError as error:
         wrong_usage = isinstance(error, SettingsError | InputError | KeysMissingError)
         _leave(str(error), WRONG_USAGE if wrong_usage else FAILED)
+    except OSError as error:
+        _leave(f"{error.strerror or error}.", FAILED)
 
 
 def _leave(message: str, status: int) -> NoReturn:
@@ -87,10 +98,13 @@ def serve(
     if http:
         typer.echo(f"Serving MCP on http://127.0.0.1:{port}/mcp", err=True)
         server.run("streamable-http", host="127.0.0.1", port=port)
-        return
-    if sys.stdin.isatty():
-        typer.echo("Serving MCP over stdio: an MCP client starts this command itself. Ctrl-C ends it.", err=True)
-    server.run("stdio")
+    else:
+        # The SDK reads in a thread that no signal wakes, so an orderly end would wait for a line that may never come.
+        # What was acknowledged is in the journal.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        if sys.stdin.isatty():
+            typer.echo("Serving MCP over stdio: an MCP client starts this command itself. Ctrl-C ends it.", err=True)
+        server.run("stdio")
 
 
 @app.command()
@@ -152,9 +166,10 @@ def upload(
         channels=channels,
         language=language,
     )
+    options.check()
     wishes = Wishes(wait=wait, verify=verify, as_json=as_json)
-    if anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay):
-        raise typer.Exit(FAILED)
+    failures = anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay)
+    raise typer.Exit(FAILED if failures else DONE)
 
 
 async def _upload(
@@ -180,14 +195,16 @@ async def _upload(
 
 @app.command()
 def link(
-    audio_id: Annotated[str, typer.Argument(help="The audio_id that an upload gave.", show_default=False)],
+    audio_id: Annotated[
+        str, typer.Argument(metavar="AUDIO_ID", help="The audio_id that an upload gave.", show_default=False)
+    ],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for transcoding, until the link plays.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
     sandbox: Annotated[bool, typer.Option("--sandbox", help="Ask the sandbox that runs on this machine.")] = False,
 ) -> None:
     """Print the links of an audio."""
-    if not anyio.run(_link, _settings(), audio_id, wait, as_json, sandbox):
-        raise typer.Exit(FAILED)
+    hopeful = anyio.run(_link, _settings(), audio_id, wait, as_json, sandbox)
+    raise typer.Exit(DONE if hopeful else FAILED)
 
 
 async def _link(settings: Settings, audio_id: str, wait: bool, as_json: bool, sandbox: bool) -> bool:
@@ -206,7 +223,7 @@ async def _link(settings: Settings, audio_id: str, wait: bool, as_json: bool, sa
         api = AiozStream(client, settings.api_url, settings.keys())
         media = await wait_until_ready(api, audio_id, math.inf if wait else 0)
     result = link_of(media)
-    typer.echo(result.model_dump_json() if as_json else in_words(result))
+    typer.echo(result.model_dump_json(ensure_ascii=True) if as_json else in_words(result))
     return media.status not in FINAL_STATUSES and (media.ready or not wait)
 
 
@@ -241,10 +258,18 @@ async def _in_sandbox(settings: Settings) -> AsyncIterator[tuple[Settings, bool]
 
 
 def _sandbox_settings(settings: Settings, url: str) -> Settings:
-    from .sandbox import PUBLIC_KEY, SECRET_KEY
-
-    keys = {"public_key": SecretStr(PUBLIC_KEY), "secret_key": SecretStr(SECRET_KEY)}
+    sandbox = _sandbox_package()
+    keys = {"public_key": SecretStr(sandbox.PUBLIC_KEY), "secret_key": SecretStr(sandbox.SECRET_KEY)}
     return settings.model_copy(update={"api_url": url, **keys})
+
+
+def _sandbox_package() -> ModuleType:
+    try:
+        return importlib.import_module(".sandbox", __package__)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The sandbox needs {error.name}, which its extra brings: pip install '{APP_NAME}[sandbox]'."
+        ) from error
 
 
 async def _answers(settings: Settings) -> bool:
@@ -262,12 +287,9 @@ async def _answers(settings: Settings) -> bool:
 @asynccontextmanager
 async def _sandbox(port: int, directory: Path | None) -> AsyncIterator[tuple[str, str, str]]:
     """Run a sandbox, and give its address and its keys; without a directory it keeps nothing."""
-    try:
-        from .sandbox import PUBLIC_KEY, SECRET_KEY, Sandbox, serve
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"The sandbox needs {error.name}, which its extra brings: pip install '{APP_NAME}[sandbox]'."
-        ) from error
+    sandbox = _sandbox_package()
     with tempfile.TemporaryDirectory(prefix=f"{APP_NAME}-", ignore_cleanup_errors=True) as temporary:
-        async with Sandbox(directory or Path(temporary)) as sandbox, serve(sandbox, port) as url:
-            yield url, PUBLIC_KEY, SECRET_KEY
+        if directory is not None:
+            await anyio.Path(directory).mkdir(parents=True, exist_ok=True)
+        async with sandbox.Sandbox(directory or Path(temporary)) as running, sandbox.serve(running, port) as url:
+            yield url, sandbox.PUBLIC_KEY, sandbox.SECRET_KEY

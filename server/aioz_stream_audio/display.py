@@ -29,6 +29,7 @@ class _Line:
         self._console = console
         self._name = name
         self._told = 0
+        self._status = ""
 
     async def resumed(self, audio_id: str, parts_done: int, parts_total: int) -> None:
         self._say(f"going on with audio {audio_id}: {parts_done} of {parts_total} parts are there and are skipped")
@@ -41,7 +42,9 @@ class _Line:
             self._say(f"{100 // _LINES_A_FILE * tenths} % of {decimal(progress.size_bytes)}{speed}")
 
     async def status(self, media: Media) -> None:
-        self._say(f"uploaded; its status is {harmless(media.status)}")
+        if media.status != self._status:
+            self._status = media.status
+            self._say(f"uploaded; its status is {harmless(media.status)}")
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._name}: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)

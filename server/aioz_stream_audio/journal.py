@@ -148,8 +148,7 @@ class Journal:
                 ),
             )
             record = self._record(db, "audio_id = ?", audio_id)
-            if record is None:  # pragma: no cover - the row was put there one statement ago, in the same transaction
-                raise sqlite3.DatabaseError("the upload just noted is not there")
+            assert record is not None  # noqa: S101 - put there one statement ago, in the same transaction
             return record
 
         return await self._run(insert)
@@ -253,7 +252,13 @@ class Journal:
                 raise self._unusable(error) from error
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One at a time: the switch to a write-ahead log waits for nobody, and of two who find the journal damaged, the
+        # second would set aside the first one's new one.
+        with filelock.FileLock(self._locks / "opening.lock", timeout=_BUSY_SECONDS):
+            return self._open_alone()
+
+    def _open_alone(self) -> sqlite3.Connection:
         try:
             return self._connect()
         except sqlite3.OperationalError:

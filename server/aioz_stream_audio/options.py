@@ -49,6 +49,14 @@ class UploadOptions:
     channels: str | None = None
     language: str | None = None
 
+    def check(self) -> None:
+        """Check what does not depend on a file.
+
+        Raises:
+            InputError: an option has a value it cannot have; the message names the option.
+        """
+        self._request(title="a file's", mono=False)
+
     def request(self, source: Source) -> CreateAudio:
         """Make the request for ``source``; reads its tags, so call it in a worker thread.
 
@@ -56,11 +64,14 @@ class UploadOptions:
             InputError: an option has a value it cannot have; the message names the option.
         """
         tags = read_tags(source)
-        quality = self._quality(mono=tags.channels == 1)
+        return self._request(title=_shortened(tags.title or source.path.stem), mono=tags.channels == 1)
+
+    def _request(self, *, title: str, mono: bool) -> CreateAudio:
+        quality = self._quality(mono=mono)
         try:
             return CreateAudio.model_validate(
                 {
-                    "title": _shortened(tags.title or source.path.stem) if self.title is None else self.title,
+                    "title": title if self.title is None else self.title,
                     "description": self.description,
                     "is_public": self.public,
                     "tags": list(self.tags) or None,

@@ -155,24 +155,23 @@ class Settings(BaseModel):
         public = _passed_key("public_key", public_key) or self.public_key
         secret = _passed_key("secret_key", secret_key) or self.secret_key
         if public is None or secret is None:
-            missing = " and ".join(
-                name for name, key in (("STREAM_PUBLIC_KEY", public), ("STREAM_SECRET_KEY", secret)) if key is None
-            )
+            wanted = {"STREAM_PUBLIC_KEY": public, "STREAM_SECRET_KEY": secret}
+            missing = [name for name, key in wanted.items() if key is None]
             raise KeysMissingError(
-                f"No API keys: {missing} is not set, so nothing was sent. Ask the user to set STREAM_PUBLIC_KEY and "
-                "STREAM_SECRET_KEY in the environment, or in the host's settings of this server, and to restart it; as "
-                "a last resort they can be passed as public_key and secret_key."
+                f"No API keys: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, so nothing was "
+                "sent. Ask the user to set both in the environment, or in the host's settings of this server, and to "
+                "restart it; as a last resort the MCP tools take them as public_key and secret_key."
             )
         return Keys(public, secret)
 
 
 def _rule(variable: str) -> str:
     """Give what ``variable`` may be, in words; each field carries them as its description."""
-    for field in Settings.model_fields.values():
-        alias = field.validation_alias
-        if isinstance(alias, AliasChoices) and variable in alias.choices:
-            return str(field.description)
-    return "something else"
+    return next(
+        str(field.description)
+        for field in Settings.model_fields.values()
+        if isinstance(field.validation_alias, AliasChoices) and variable in field.validation_alias.choices
+    )
 
 
 def _passed_key(name: str, value: str | None) -> SecretStr | None:

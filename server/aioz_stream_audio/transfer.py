@@ -174,7 +174,7 @@ class Transfer:
             self._parts_done += 1
             self._bytes_done += part.size
         except ApiError as error:
-            if self._draining and back_off(error):
+            if self._draining and back_off(error) is not False:
                 # For another call to try again; the parts beside it are still to finish.
                 self._missing.appendleft(part)
                 return
@@ -193,10 +193,8 @@ class Transfer:
         return not self._draining and back_off(error)
 
 
-def _first(error: BaseException) -> Exception:
+def _first(error: Exception) -> Exception:
     """Give the error that a group of them began with; the others came of it, or of the same cause."""
-    while isinstance(error, BaseExceptionGroup):
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, Exception):  # pragma: no cover - except* Exception lets no other through
-        raise error
     return error
