@@ -116,7 +116,7 @@ def test_a_key_passed_that_cannot_be_one_is_refused_without_showing_it() -> None
 def test_missing_keys_are_named_with_what_to_do(environ: dict[str, str], missing: str) -> None:
     with pytest.raises(KeysMissingError, match=missing) as caught:
         Settings.from_environ(environ).keys()
-    assert "as a last resort" in str(caught.value)
+    assert "As a last resort" in str(caught.value)
 
 
 @pytest.mark.parametrize(
