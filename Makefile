@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMMAND := $(BIN)/audio-upload-aioz-stream
 
-.PHONY: demo listen test check format clean
+.PHONY: demo listen test check format bench clean
 
 demo: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify
+	@echo "To hear it: make listen"
 
 listen: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify --stay
@@ -26,6 +27,9 @@ check: .venv/test
 format: .venv/test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: .venv/test
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf .venv

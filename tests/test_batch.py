@@ -57,22 +57,47 @@ async def until(condition: Callable[[], bool]) -> None:
     pytest.fail("it did not happen")
 
 
-async def test_links_are_printed_in_the_order_that_the_files_were_given(
+async def test_a_link_is_printed_as_soon_as_its_file_is_done(
     settings: Settings, tmp_path: Path, sandbox: Sandbox, capsys: Capture
 ) -> None:
+    """Guards against an interruption that costs the links of the files that were done."""
     held = anyio.Event()
     sandbox.faults.add("create", faults.stall(until=held))
     paths = tones(tmp_path, "c.mp3", "a.flac", "b.wav")
+    printed: list[str] = []
+
+    def two_are_printed() -> bool:
+        printed.extend(capsys.readouterr().out.splitlines())
+        return len(printed) == 2
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(upload, settings, paths, JSON)
-        # One of the three is held up until the two others are done.
-        await until(lambda: [media.status for media in sandbox.media.values()] == ["done", "done"])
+        # One of the three is held up until the two others are told of.
+        await until(two_are_printed)
         held.set()
-    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [result["path"] for result in results] == paths
-    assert [result["title"] for result in results] == ["c", "a", "b"]
+    results = [json.loads(line) for line in (*printed, *capsys.readouterr().out.splitlines())]
+    assert sorted(result["path"] for result in results) == sorted(paths)
     assert all(result["ready"] for result in results)
+
+
+async def test_after_a_failure_of_one_file_the_same_command_makes_no_second_audio_of_the_others(
+    settings: Settings, tmp_path: Path, sandbox: Sandbox, capsys: Capture
+) -> None:
+    good = tones(tmp_path, "a.wav")
+    assert await upload(settings, [*good, str(tmp_path / "b.wav")], JSON) == 1
+    assert await upload(settings, [*good, *tones(tmp_path, "b.wav")], JSON) == 0
+    results = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [result["title"] for result in results].count("a") == 2
+    assert len({result["audio_id"] for result in results}) == len(sandbox.media) == 2
+
+
+async def test_once_all_are_up_the_same_command_makes_another_audio(
+    settings: Settings, tmp_path: Path, sandbox: Sandbox
+) -> None:
+    paths = tones(tmp_path, "a.wav")
+    for _ in range(2):
+        assert await upload(settings, paths, JSON) == 0
+    assert len(sandbox.media) == 2
 
 
 async def test_only_a_few_files_are_under_way_at_once(settings: Settings, tmp_path: Path, sandbox: Sandbox) -> None:

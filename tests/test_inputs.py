@@ -28,7 +28,7 @@ def complaint(arguments: dict[str, Any], model: type[BaseModel] = Arguments, **n
         ({}, "title is missing. Nothing was done."),
         ({"title": "é" * 128}, "title must be 1 to 255 bytes of UTF-8, and is 256. Nothing was done."),
         ({"title": ""}, "title must have at least 1 character, not ''. Nothing was done."),
-        ({"title": "\ud800"}, "title must be text that UTF-8 can carry, not '\\ud800'. Nothing was done."),
+        ({"title": "\ud800"}, "title must be text that UTF-8 can carry. Nothing was done."),
         ({"title": 5}, "title must be a valid string, not 5. Nothing was done."),
         (
             {"title": "t", "qualities": [{"resolution": "best"}]},
@@ -47,7 +47,7 @@ def complaint(arguments: dict[str, Any], model: type[BaseModel] = Arguments, **n
         ),
         (
             {"title": "t", "qualities": [{"resolution": "good", "audio_config": {"language": "?"}}]},
-            "qualities[0].audio_config.language does not have the right form, not '?'. Nothing was done.",
+            "qualities[0].audio_config.language must be a BCP 47 code, such as en or pt-BR, not '?'. Nothing was done.",
         ),
         (
             {"title": "t", "qualities": [{"resolution": "good", "type": "dash", "container_type": "mpegts"}]},
@@ -65,6 +65,23 @@ def complaint(arguments: dict[str, Any], model: type[BaseModel] = Arguments, **n
 )
 def test_a_wrong_argument_is_named_with_what_it_must_be(arguments: dict[str, Any], words: str) -> None:
     assert complaint(arguments) == words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"qualities": [{"resolution": "good", "bitrate": 1}]}, "qualities[0].bitrate belongs into audio_config."),
+        ({"qualities": ["good"]}, "qualities[0] must be an object with the fields that the schema lists, not 'good'."),
+        ({"metadata": {"a": "b"}}, "metadata must be a list."),
+        (
+            {"qualities": [{"resolution": "good", "audio_config": {"bitrate": 320}}]},
+            "qualities[0].audio_config.bitrate is in bit/s and must be at least 8000 (320k is 320000), not 320.",
+        ),
+        ({"tags": ["a" * 256]}, "tags[0] must have at most 255 characters."),
+    ],
+)
+def test_a_likely_mistake_is_told_with_the_way_out(arguments: dict[str, Any], words: str) -> None:
+    assert complaint({"title": "t", **arguments}) == f"{words} Nothing was done."
 
 
 def test_a_key_is_never_shown_when_it_or_its_neighbour_is_wrong() -> None:

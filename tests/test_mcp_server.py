@@ -214,12 +214,12 @@ async def test_complete_called_again_reports_and_sends_nothing(client: Client, s
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"status": "transcoding"}, "Transcoding (status transcoding). Tell the user, and call get_audio_link"),
+        ({"status": "transcoding"}, "Not ready yet: its status is transcoding. Tell the user, and call get_audio_link"),
         (
             {"status": "transcoding", "hls": "https://x.example/a.m3u8"},
             "A link is there already, but not every quality.",
         ),
-        ({"status": "polishing"}, "Transcoding (status polishing)."),
+        ({"status": "polishing"}, "Not ready yet: its status is polishing."),
         ({"status": "fail"}, "could not make a stream of it"),
         ({"status": "deleted"}, "The audio was deleted."),
         ({"status": "new"}, "AIOZ Stream still waits for it."),

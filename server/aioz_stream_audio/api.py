@@ -183,8 +183,10 @@ class AiozStream:
         status = response.status_code
         kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(status, response)
         quoted = f': "{said}"' if said else ""
+        stop = "" if said.endswith((".", "!", "?")) else "."
+        undone = "" if kind is AudioNotFoundError else f"{_NOT_DONE[call]} "
         return kind(
-            f"{self.host} refused the {call} call with status {status}{quoted}. {_NOT_DONE[call]} {advice}",
+            f"{self.host} refused the {call} call with status {status}{quoted}{stop} {undone}{advice}",
             call=call,
             host=self.host,
             status=status,
@@ -204,11 +206,11 @@ class AiozStream:
             case 401:
                 other = PRODUCTION_URL if self.api_url != PRODUCTION_URL else W3STREAM_URL
                 return KeysRefusedError, (
-                    "Ask the user to check both keys. Keys belong to one address of the API: if these are from the "
+                    "Check both keys. Keys belong to one address of the API: if these are from the "
                     f"other one, set AIOZ_STREAM_API_URL to {other}."
                 )
             case 403:
-                return KeysNotAllowedError, "These keys may not do this; ask the user for keys with full access."
+                return KeysNotAllowedError, "These keys may not do this; use keys with full access."
             case 404:
                 return AudioNotFoundError, _GONE
             case 429:

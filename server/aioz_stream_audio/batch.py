@@ -1,4 +1,4 @@
-"""The command ``upload``: several files, a few at once, each watched as it goes up and told of in the order given."""
+"""The command ``upload``: several files, a few at once, each watched as it goes up and told of when it is done."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .display import Display
     from .options import UploadOptions
     from .playback import Playback
-    from .results import AudioLink, PublishedAudio
+    from .results import AudioLink, PublishedAudio, StreamQuality
     from .settings import Keys, Settings
     from .uploads import Uploads
 
@@ -32,32 +32,40 @@ FILES_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is wanted of each file once it is up."""
+    """What is wanted of each file once it is up; ``link_options`` are those of the command `link` that finds it."""
 
     wait: bool = True
     verify: bool = False
     as_json: bool = False
+    link_options: str = "--wait"
 
 
 @dataclass
 class _File:
-    """A file on its way. ``over`` is set once there is a result, or an error."""
+    """A file on its way, and what came of it."""
 
     path: str
-    over: anyio.Event
     result: PublishedAudio | None = None
     playback: Playback | None = None
     error: AiozStreamError | None = None
 
+    @property
+    def audio_id(self) -> str:
+        """The audio that it became; none that has failed."""
+        return self.result.audio_id if self.result else ""
+
 
 async def upload_files(settings: Settings, paths: Sequence[str], options: UploadOptions, wishes: Wishes) -> int:
-    """Upload files and print their links, in the order given, on stdout. Gives how many failed, each told on stderr.
+    """Upload files, and print each one's links on stdout as soon as they are there; gives how many failed.
+
+    Only once all are up are they settled: after an interruption, or a failure of some, the same command makes no second
+    audio of the others.
 
     Raises:
         KeysMissingError: no keys are configured; nothing was sent.
     """
     keys = settings.keys()
-    files = [_File(path, anyio.Event()) for path in paths]
+    files = [_File(path) for path in paths]
     places = anyio.Semaphore(FILES_AT_ONCE)
 
     async def put_up(file: _File) -> None:
@@ -66,18 +74,22 @@ async def upload_files(settings: Settings, paths: Sequence[str], options: Upload
                 await _put_up(uploads, keys, file, options, wishes, shown)
         except AiozStreamError as error:
             file.error = error
-        finally:
-            file.over.set()
-
-    async with open_uploads(settings) as uploads, anyio.create_task_group() as tasks:
-        with display() as shown:
-            for file in files:
-                tasks.start_soon(put_up, file)
-            for file in files:
-                await file.over.wait()
-    for file in files:
         _tell(file, wishes)
-    return sum(file.error is not None for file in files)
+
+    async with open_uploads(settings) as uploads:
+        with display() as shown:
+            try:
+                async with anyio.create_task_group() as tasks:
+                    for file in files:
+                        tasks.start_soon(put_up, file)
+            except ExceptionGroup as group:
+                # Not a failure of a file: stdout is closed, or the disk is full.
+                raise group.exceptions[0] from None
+        failures = sum(file.error is not None for file in files)
+        if not failures:
+            for file in files:
+                await uploads.journal.settle(file.audio_id)
+    return failures
 
 
 async def _put_up(
@@ -86,7 +98,8 @@ async def _put_up(
     source = await uploads.find(file.path)
     request = await anyio.to_thread.run_sync(options.request, source)
     watcher = shown.watch(source.path.name, source.size)
-    file.result = await publish(uploads, keys, source, request, wait=wishes.wait, watcher=watcher)
+    result = await publish(uploads, keys, source, request, wait=wishes.wait, settle=False, watcher=watcher)
+    file.result = result.model_copy(update={"next_step": result.next_step.replace("--wait", wishes.link_options)})
     if wishes.verify:
         file.playback = await play(uploads.client, file.result.hls_url)
 
@@ -110,6 +123,7 @@ def in_words(link: AudioLink, playback: Playback | None = None) -> str:
         "Title": f"{harmless(link.title)}{length}",
         "Audio ID": link.audio_id,
         "Status": harmless(link.status),
+        "Streams": ", ".join(map(_stream, link.qualities)),
         "HLS": link.hls_url,
         "DASH": link.dash_url,
         "Player": link.hls_player_url or link.dash_player_url,
@@ -117,3 +131,8 @@ def in_words(link: AudioLink, playback: Playback | None = None) -> str:
         "Next": None if link.ready else link.next_step,
     }
     return "\n".join(f"{name + ':':<10}{value}" for name, value in rows.items() if value) + "\n"
+
+
+def _stream(quality: StreamQuality) -> str:
+    rate = f" at {quality.bitrate // 1000} kbit/s" if quality.bitrate else ""
+    return harmless(f"{quality.name} {quality.type}{rate}")

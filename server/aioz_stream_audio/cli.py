@@ -66,6 +66,8 @@ def _leave(message: str, status: int) -> NoReturn:
 
 def _settings() -> Settings:
     settings = Settings.from_environ(os.environ)
+    # A retry is news to somebody who looks for the cause of something, and none to others.
+    logging.getLogger("stamina").setLevel(logging.INFO if settings.log_level in {"DEBUG", "INFO"} else logging.ERROR)
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return settings
 
@@ -115,13 +117,19 @@ def upload(
     public: Annotated[
         bool | None, typer.Option("--public/--private", help="Whether links work without a token.", show_default=False)
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be given again.", show_default=False)] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag, or several with commas; may be given again.", show_default=False)
+    ] = None,
     meta: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Stored with the audio; may be given again.", show_default=False),
     ] = None,
     quality: Annotated[
-        str | None, typer.Option(help="standard, good, highest or lossless; makes the one stream asked for.")
+        str | None,
+        typer.Option(
+            help="standard, good, highest or lossless (all AAC): makes that one stream. Left out beside another option "
+            "of a stream, highest; beside none, AIOZ Stream chooses."
+        ),
     ] = None,
     format_: Annotated[str | None, typer.Option("--format", help="hls (default) or dash.")] = None,
     bitrate: Annotated[str | None, typer.Option(help="Bits a second, such as 320k; left out, the quality's.")] = None,
@@ -140,8 +148,9 @@ def upload(
 ) -> None:
     """Upload audio files, wait until they play, and print their links.
 
-    Run again after any interruption, it goes on where it stopped. A title alone makes the default upload; any of the
-    options from --description to --language makes a custom one.
+    After an interruption, the same command goes on where it stopped.
+
+    A title alone makes the default upload; any of the options from --description to --language makes a custom one.
     """
     if len(files) > 1 and title is not None:
         raise InputError("--title names one file, and several were given; nothing was sent.")
@@ -149,6 +158,8 @@ def upload(
         raise InputError("--stay goes with --sandbox; nothing was sent.")
     if verify and not wait:
         raise InputError("--verify needs a link that is ready, so it does not go with --no-wait; nothing was sent.")
+    if verify and (format_ or "").strip().lower() == "dash":
+        raise InputError("--verify plays HLS, so it does not go with --format dash; nothing was sent.")
     settings = _settings()
     from .batch import Wishes
     from .options import UploadOptions
@@ -167,8 +178,16 @@ def upload(
         language=language,
     )
     options.check()
-    wishes = Wishes(wait=wait, verify=verify, as_json=as_json)
-    failures = anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay)
+    link_options = "--wait --sandbox" if sandbox else "--wait"
+    wishes = Wishes(wait=wait, verify=verify, as_json=as_json, link_options=link_options)
+    try:
+        failures = anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay)
+    except KeyboardInterrupt:
+        if not stay:
+            typer.echo("Interrupted. What arrived is kept: the same command goes on from there.", err=True)
+        raise
+    except KeysMissingError as error:
+        raise KeysMissingError(f"{error} To try without keys, add --sandbox.") from None
     raise typer.Exit(FAILED if failures else DONE)
 
 
@@ -186,8 +205,8 @@ async def _upload(
             await anyio.sleep_forever()
         if ends_with_this and not wishes.as_json:
             typer.echo(
-                "The sandbox ran inside this command, so its links end with it. To listen, add --stay, or keep "
-                f"`{APP_NAME} sandbox` running in another terminal and run this again.",
+                "The sandbox ran inside this command, so its links end with it. To listen, add --stay, or start a "
+                "sandbox in another terminal first.",
                 err=True,
             )
         return failures
@@ -218,7 +237,10 @@ async def _link(settings: Settings, audio_id: str, wait: bool, as_json: bool, sa
     if not AUDIO_ID.fullmatch(audio_id):
         raise InputError("AUDIO_ID must be the audio_id that an upload gave; nothing was asked.")
     if sandbox:
-        settings = _sandbox_settings(settings, f"http://127.0.0.1:{SANDBOX_PORT}/api/videos")
+        running = await _running_sandbox(settings)
+        if running is None:
+            raise AiozStreamError(f"No sandbox runs on this machine: start `{APP_NAME} sandbox` first.")
+        settings = running
     async with open_client() as client:
         api = AiozStream(client, settings.api_url, settings.keys())
         media = await wait_until_ready(api, audio_id, math.inf if wait else 0)
@@ -249,12 +271,20 @@ async def _serve_sandbox(port: int, directory: Path | None) -> None:
 @asynccontextmanager
 async def _in_sandbox(settings: Settings) -> AsyncIterator[tuple[Settings, bool]]:
     """Give settings that point to a sandbox, and whether it ends with this process: it may run elsewhere already."""
-    running = _sandbox_settings(settings, f"http://127.0.0.1:{SANDBOX_PORT}/api/videos")
-    if await _answers(running):
+    if running := await _running_sandbox(settings):
         yield running, False
         return
     async with _sandbox(0, None) as (url, _, _):
         yield _sandbox_settings(settings, url), True
+
+
+async def _running_sandbox(settings: Settings) -> Settings | None:
+    """Give settings that point to a sandbox that runs already: where the settings point, or on the usual port."""
+    for url in (settings.api_url, f"http://127.0.0.1:{SANDBOX_PORT}/api/videos"):
+        running = _sandbox_settings(settings, url)
+        if url.startswith("http:") and await _answers(running):
+            return running
+    return None
 
 
 def _sandbox_settings(settings: Settings, url: str) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -93,5 +94,6 @@ def display() -> Iterator[Display]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=console) as bars:
+    # Results printed to the same terminal go above the bars; those that are piped elsewhere are left alone.
+    with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bars:
         yield Display(console, bars)

@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from .api import harmless
+from .models import AudioConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 _SECRET = frozenset({"public_key", "secret_key"})
 _SHOWN_MAX = 60
+# What a value that has to match a pattern is, in words.
+_FORMS = {
+    "audio_id": "must be the audio_id that create_audio gave",
+    "language": "must be a BCP 47 code, such as en or pt-BR",
+}
+_SAY_ENOUGH = frozenset({"value_error", "extra_forbidden", "string_too_long", "string_unicode"})
 
 
 def unknown(arguments: Mapping[str, Any], known: Iterable[str]) -> str | None:
@@ -43,10 +50,10 @@ def _sentence(detail: ErrorDetails, names: Mapping[str, str]) -> str:
     if detail["type"] == "missing":
         return f"{name} is missing."
     value = detail["input"]
-    shown = isinstance(value, str | int | float) and detail["type"] not in {"value_error", "extra_forbidden"}
-    if name in _SECRET or not shown:
+    if name in _SECRET or not isinstance(value, str | int | float) or detail["type"] in _SAY_ENOUGH:
         return f"{name} {rule}."
-    return f"{name} {rule}, not {harmless(repr(value))[:_SHOWN_MAX]}."
+    shown = repr(harmless(value)[:_SHOWN_MAX]) if isinstance(value, str) else value
+    return f"{name} {rule}, not {shown}."
 
 
 def _name(location: tuple[int | str, ...]) -> str:
@@ -65,11 +72,18 @@ def _rule(detail: ErrorDetails) -> str:
         case "int_parsing" | "int_type" | "int_from_float":
             return "must be a whole number"
         case "string_pattern_mismatch":
-            return "does not have the right form"
+            return _FORMS[str(detail["loc"][-1])]
+        case "greater_than_equal" if detail["loc"][-1] == "bitrate":
+            return f"is in bit/s and must be at least {context['ge']} (320k is 320000)"
+        case "model_type" | "dict_type":
+            return "must be an object with the fields that the schema lists"
+        case "list_type":
+            return "must be a list"
         case "string_unicode":
             return "must be text that UTF-8 can carry"
         case "extra_forbidden":
-            return "is not known here"
+            nested = detail["loc"][-1] in AudioConfig.model_fields and "audio_config" not in detail["loc"]
+            return "belongs into audio_config" if nested else "is not known here"
         case _:
             message = detail["msg"]
             return (

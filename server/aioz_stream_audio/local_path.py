@@ -98,7 +98,7 @@ def not_found(given: str, path: Path) -> SourceNotFoundError:
     elif re.match(_ELSEWHERE, given):
         advice = "Check the path; if it is on another machine, copy the file to the one where this server runs."
     else:
-        advice = "Ask the user for the whole path."
+        advice = "Check it, and give the whole path."
     return SourceNotFoundError(f"There is nothing at {shown(path)}, so nothing was sent. {advice}", path=path)
 
 

@@ -96,7 +96,10 @@ async def upload_audio_file(
             await ctx.report_progress(told, progress.size_bytes)
 
     progress = await uploads.upload(keys, audio_id, source, wait_seconds=wait_seconds, tell=tell)
-    if progress.state == "uploaded":
+    record = await uploads.journal.get(audio_id)
+    if record is not None and record.complete != "unsent":
+        next_step = f"It was uploaded and completed before: call get_audio_link with audio_id {audio_id}."
+    elif progress.state == "uploaded":
         next_step = f"Call complete_upload with audio_id {audio_id}."
     else:
         next_step = (
@@ -132,9 +135,8 @@ async def get_audio_link(
 
 def _next_step(media: Media) -> str:
     if media.ready:
-        return (
-            "Done: give the user hls_url (or dash_url), and hls_player_url to listen in a browser, whole as they are."
-        )
+        kind = "hls" if media.hls_url else "dash"
+        return f"Done: give the user {kind}_url, whole as it is, and {kind}_player_url to listen in a browser."
     if media.status == "fail":
         return (
             "AIOZ Stream could not make a stream of it. Tell the user, and start over with create_audio; a source that "
@@ -149,8 +151,8 @@ def _next_step(media: Media) -> str:
         )
     early = " A link is there already, but not every quality." if media.hls_url or media.assets.dash_url else ""
     return (
-        f"Transcoding (status {harmless(media.status)}).{early} Tell the user, and call get_audio_link with audio_id "
-        f"{media.id} and wait_seconds 45 until ready is true; a long file can take minutes."
+        f"Not ready yet: its status is {harmless(media.status)}.{early} Tell the user, and call get_audio_link with "
+        f"audio_id {media.id} and wait_seconds 45 until ready is true; a long file can take minutes."
     )
 
 

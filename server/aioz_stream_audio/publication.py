@@ -56,11 +56,13 @@ async def publish(
     audio: CreateAudio,
     *,
     wait: bool = True,
+    settle: bool = True,
     watcher: Watcher | None = None,
 ) -> PublishedAudio:
     """Put ``source`` up as ``audio``; an interrupted publication of the same file and request goes on where it stopped.
 
-    Unless ``wait`` is false, answers once the audio is ready.
+    Unless ``wait`` is false, answers once the audio is ready. With ``settle``, the same file and request make another
+    audio from then on; without, they give this one again until `Journal.settle`.
 
     Raises:
         ApiError: the audio object could not be created, completed or read.
@@ -72,18 +74,28 @@ async def publish(
     if record is not None:
         await watcher.resumed(record.audio_id, record.parts_done, record.parts_total)
         try:
-            return await _finish(uploads, keys, source, audio, record.audio_id, wait=wait, watcher=watcher)
+            return await _finish(
+                uploads, keys, source, audio, record.audio_id, wait=wait, settle=settle, watcher=watcher
+            )
         except (PartError, AudioNotFoundError, TranscodingError) as error:
             if not _is_gone(error):
                 raise
             # AIOZ Stream deleted it before its time: nothing of it is left to go on with.
             await uploads.journal.forget(record.audio_id)
     media = await uploads.api(keys).create(audio)
-    return await _finish(uploads, keys, source, audio, media.id, wait=wait, watcher=watcher)
+    return await _finish(uploads, keys, source, audio, media.id, wait=wait, settle=settle, watcher=watcher)
 
 
 async def _finish(
-    uploads: Uploads, keys: Keys, source: Source, audio: CreateAudio, audio_id: str, *, wait: bool, watcher: Watcher
+    uploads: Uploads,
+    keys: Keys,
+    source: Source,
+    audio: CreateAudio,
+    audio_id: str,
+    *,
+    wait: bool,
+    settle: bool,
+    watcher: Watcher,
 ) -> PublishedAudio:
     api = uploads.api(keys)
     progress = await uploads.upload(
@@ -99,8 +111,10 @@ async def _finish(
     if wait:
         media = await transcoding.wait_until_ready(api, audio_id, math.inf)
         await watcher.status(media)
-    await uploads.journal.settle(audio_id)
-    if media.status in transcoding.FINAL_STATUSES or (wait and not media.ready):
+    failed = media.status in transcoding.FINAL_STATUSES or (wait and not media.ready)
+    if settle or failed:
+        await uploads.journal.settle(audio_id)
+    if failed:
         raise TranscodingError(
             f"AIOZ Stream has the whole of {source.path.name}, but could not make a stream of it: the status of audio "
             f"{audio_id} is {media.status!r}. If it does not change, check that the file plays, and upload it again.",
@@ -124,7 +138,8 @@ def _request(audio: CreateAudio) -> str:
 def link_of(media: Media) -> AudioLink:
     """Tell of an audio's links to somebody at a command line."""
     if media.ready:
-        next_step = "Done: hls_url plays in any HLS player, hls_player_url in a browser."
+        kind = "hls" if media.hls_url else "dash"
+        next_step = f"Done: {kind}_url plays in any {kind.upper()} player, {kind}_player_url in a browser."
     elif media.status in transcoding.FINAL_STATUSES:
         next_step = "There will be no link: upload the file again."
     else:

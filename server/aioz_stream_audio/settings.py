@@ -159,8 +159,8 @@ class Settings(BaseModel):
             missing = [name for name, key in wanted.items() if key is None]
             raise KeysMissingError(
                 f"No API keys: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, so nothing was "
-                "sent. Ask the user to set STREAM_PUBLIC_KEY and STREAM_SECRET_KEY in the environment, or in the "
-                "host's settings of this server, and to restart it. As a last resort, keys may be passed to the MCP "
+                "sent. Set STREAM_PUBLIC_KEY and STREAM_SECRET_KEY in the environment, or in the host's "
+                "settings of this server, and restart it. As a last resort, keys may be passed to the MCP "
                 "tools as the arguments public_key and secret_key."
             )
         return Keys(public, secret)

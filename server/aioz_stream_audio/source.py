@@ -131,8 +131,8 @@ def find_source(path: str | os.PathLike[str], allowed_dirs: Sequence[Path] | Non
         raise not_found(given, resolved) from None
     except PermissionError:
         raise SourceRefusedError(
-            f"{shown(resolved)} may not be read by this server, so nothing was sent. Ask the user to allow it, or to "
-            "copy the file elsewhere.",
+            f"{shown(resolved)} may not be read by this server, so nothing was sent. Allow it to be read, or copy "
+            "the file elsewhere.",
             path=resolved,
         ) from None
     except OSError as error:
@@ -175,8 +175,8 @@ def _check_allowed(path: Path, allowed_dirs: Sequence[Path] | None) -> None:
         return
     allowed = ", ".join(shown(root) for root in allowed_dirs) or "none"
     raise SourceRefusedError(
-        f"{shown(path)} is outside the directories that may be uploaded from ({allowed}), so nothing was sent. Ask the "
-        "user to move the file there, or to change AIOZ_STREAM_ALLOWED_DIRS.",
+        f"{shown(path)} is outside the directories that may be uploaded from ({allowed}), so nothing was sent. Move "
+        "the file there, or change AIOZ_STREAM_ALLOWED_DIRS.",
         path=path,
     )
 

@@ -11,7 +11,7 @@ import anyio
 import stamina
 from pydantic import BaseModel, ConfigDict
 
-from .errors import AnswerError, ApiError, NoAnswerError, NotConnectedError, PartError, StatusError
+from .errors import AnswerError, ApiError, AudioNotFoundError, NoAnswerError, NotConnectedError, PartError, StatusError
 from .part_body import PartBody
 from .plan import Plan
 
@@ -178,9 +178,10 @@ class Transfer:
                 # For another call to try again; the parts beside it are still to finish.
                 self._missing.appendleft(part)
                 return
+            kept = f" {self._parts_done} of {self._plan.parts_total} parts have arrived and are not sent again."
             raise PartError(
-                f"Part {part.index + 1} of {self._plan.parts_total} could not be sent: {error} {self._parts_done} of "
-                f"{self._plan.parts_total} parts have arrived and are not sent again.",
+                f"Part {part.index + 1} of {self._plan.parts_total} could not be sent: {error}"
+                f"{'' if isinstance(error, AudioNotFoundError) else kept}",
                 audio_id=self.audio_id,
                 index=part.index,
             ) from error

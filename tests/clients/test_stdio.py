@@ -169,7 +169,7 @@ def _program(directory: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "what", "advice"),
     [
-        (_missing, "There is nothing at ", "Ask the user for the whole path."),
+        (_missing, "There is nothing at ", "Check it, and give the whole path."),
         (_directory, "is a directory", "Name a file in it."),
         (_empty, "is empty", "Give a local audio file"),
         (_text, "is not audio: it looks like plain text", "Give a local audio file"),
@@ -228,7 +228,7 @@ async def test_wrong_keys_are_an_error_that_names_the_host_and_nothing_is_create
             )
         )
     assert "127.0.0.1 refused the create call with status 401" in told
-    assert "No audio object was created. Ask the user to check both keys." in told
+    assert "No audio object was created. Check both keys." in told
     assert "AIOZ_STREAM_API_URL" in told
     assert set(session.sandbox.media) == known
     assert_no_key(told)
@@ -268,7 +268,7 @@ async def test_without_keys_it_says_which_variables_to_set_and_takes_them_as_arg
             assert not sandbox.account.requests
             passed = {"public_key": PUBLIC_KEY, "secret_key": SECRET_KEY}
             audio_id = (await given(client, "create_audio", title="t", **passed))["audio_id"]
-    assert "set STREAM_PUBLIC_KEY and STREAM_SECRET_KEY" in told
+    assert "Set STREAM_PUBLIC_KEY and STREAM_SECRET_KEY" in told
     assert "As a last resort, keys may be passed to the MCP tools as the arguments public_key and secret_key." in told
     assert list(sandbox.media) == [audio_id]
 
