@@ -531,6 +531,22 @@ async def test_the_sandbox_prints_exports_that_work_and_ends_when_the_user_ends_
     assert (kept / done.result["audio_id"]).is_dir()
 
 
+async def test_link_asks_the_sandbox_that_runs(command: Command, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "SANDBOX_PORT", httpx2.URL(url).port)
+    done = await command("upload", SAMPLE, "--sandbox", "--json")
+    audio_id = json.loads(done.out)["audio_id"]
+    asked = await command("link", audio_id, "--sandbox", "--json")
+    assert asked.status == 0, asked.err
+    assert json.loads(asked.out)["audio_id"] == audio_id
+
+
+async def test_what_cannot_be_verified_is_refused_before_anything_is_sent(command: Command, sandbox: Sandbox) -> None:
+    done = await command("upload", SAMPLE, "--verify", "--format", "dash")
+    assert (done.status, done.out) == (cli.WRONG_USAGE, "")
+    assert "--verify plays HLS" in done.err
+    assert not sandbox.account.requests
+
+
 async def test_a_port_that_is_taken_is_one_line(command: Command, url: str) -> None:
     port = httpx2.URL(url).port
     done = await command("sandbox", "--port", str(port))

@@ -209,6 +209,8 @@ async def test_complete_called_again_reports_and_sends_nothing(client: Client, s
     for _ in range(3):
         await given(client, "complete_upload", audio_id=audio_id)
     assert sandbox.account.count("complete") == 1
+    again = await given(client, "upload_audio_file", audio_id=audio_id, path=str(mp3))
+    assert again["next_step"] == f"It was uploaded and completed before: call get_audio_link with audio_id {audio_id}."
 
 
 @pytest.mark.parametrize(

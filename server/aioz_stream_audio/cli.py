@@ -180,14 +180,7 @@ def upload(
     options.check()
     link_options = "--wait --sandbox" if sandbox else "--wait"
     wishes = Wishes(wait=wait, verify=verify, as_json=as_json, link_options=link_options)
-    try:
-        failures = anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay)
-    except KeyboardInterrupt:
-        if not stay:
-            typer.echo("Interrupted. What arrived is kept: the same command goes on from there.", err=True)
-        raise
-    except KeysMissingError as error:
-        raise KeysMissingError(f"{error} To try without keys, add --sandbox.") from None
+    failures = anyio.run(_upload, settings, [str(file) for file in files], options, wishes, sandbox, stay)
     raise typer.Exit(FAILED if failures else DONE)
 
 
@@ -197,7 +190,13 @@ async def _upload(
     from .batch import upload_files
 
     if not sandbox:
-        return await upload_files(settings, files, options, wishes)
+        try:
+            return await upload_files(settings, files, options, wishes)
+        except KeysMissingError as error:
+            raise KeysMissingError(f"{error} To try without keys, add --sandbox.") from None
+        except anyio.get_cancelled_exc_class():
+            typer.echo("Interrupted. What arrived is kept: the same command goes on from there.", err=True)
+            raise
     async with _in_sandbox(settings) as (sandboxed, ends_with_this):
         failures = await upload_files(sandboxed, files, options, wishes)
         if ends_with_this and stay:
