@@ -44,7 +44,7 @@ def detail(status: str) -> Fault:
 
 
 async def upload(settings: Settings, paths: list[str], wishes: Wishes, options: UploadOptions | None = None) -> int:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         return await upload_files(settings, paths, options or UploadOptions(), wishes)
 
 

@@ -102,7 +102,7 @@ def command(
 
     async def called(*arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["audio-upload-aioz-stream", *arguments])
-        with anyio.fail_after(20):
+        with anyio.fail_after(90):
             status = await to_thread.run_sync(run, abandon_on_cancel=True)
         return Outcome(status, *capsys.readouterr())
 
@@ -111,7 +111,7 @@ def command(
 
 async def process(*arguments: str, env: Mapping[str, str], program: tuple[str, ...] = MODULE) -> Outcome:
     """Run the command as a process of its own, with nothing on its standard input."""
-    with anyio.fail_after(40):
+    with anyio.fail_after(90):
         done = await anyio.run_process([*program, *arguments], input=b"", env=env, check=False)
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -121,7 +121,7 @@ async def running(
     *arguments: str, env: Mapping[str, str], program: tuple[str, ...] = MODULE, stdin: int = DEVNULL
 ) -> AsyncIterator[Process]:
     """Start the command as a process of its own, which is gone when the block ends."""
-    with anyio.fail_after(40):
+    with anyio.fail_after(90):
         started = await anyio.open_process([*program, *arguments], stdin=stdin, stdout=PIPE, stderr=PIPE, env=env)
         async with started:
             try:
@@ -505,7 +505,7 @@ async def test_with_stay_the_links_are_printed_and_served_until_the_user_ends_it
     code = f"from aioz_stream_audio import cli; cli.SANDBOX_PORT = {free_port()}; cli.main()"
     arguments = ("upload", SAMPLE, "--sandbox", "--stay", "--json")
     async with running(*arguments, env=clean, program=(sys.executable, "-c", code)) as staying:
-        with anyio.fail_after(20):
+        with anyio.fail_after(90):
             result = json.loads(await read_until(staying.stdout, "\n"))
         async with httpx2.AsyncClient() as client:
             assert (await client.get(result["hls_url"])).text.startswith("#EXTM3U")
@@ -585,7 +585,7 @@ async def test_a_reader_that_leaves_early_gets_no_traceback(at_sandbox: dict[str
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        with anyio.fail_after(30):
+        with anyio.fail_after(90):
             done = await anyio.run_process(
                 [*MODULE, "upload", SAMPLE], stdin=DEVNULL, stdout=writing, env=at_sandbox, check=False
             )
@@ -623,7 +623,7 @@ async def test_serve_tells_a_person_at_a_terminal_what_it_waits_for_and_how_to_e
             # Once it has answered, it reads.
             os.write(person, b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n')
             await read_until(serving.stdout, "\n")
-            with anyio.fail_after(5):
+            with anyio.fail_after(90):
                 serving.send_signal(signal.SIGINT)
                 assert await serving.wait() == 130
     finally:

@@ -113,7 +113,7 @@ async def run(
     wait: bool = True,
     notes: Notes | None = None,
 ) -> PublishedAudio:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         return await publish(uploads, keys, source, audio, wait=wait, watcher=notes)
 
 
@@ -121,7 +121,7 @@ async def interrupt(settings: Settings, keys: Keys, sandbox: Sandbox, source: So
     """Begin a publication, and close the uploads once two parts are there; gives its audio object."""
     released = anyio.Event()
     sandbox.faults.add("part", faults.stall(until=released), start=2 * MIB)
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with open_uploads(settings) as uploads, anyio.create_task_group() as tasks:
             tasks.start_soon(publish, uploads, keys, source, AUDIO)
             while sandbox.account.count("part") < 3:  # noqa: ASYNC110 - there is no event

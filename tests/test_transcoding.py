@@ -112,7 +112,7 @@ async def audio_id(api: AiozStream) -> str:
 async def uploaded(uploads: Uploads, keys: Keys, audio_id: str, tmp_path: Path) -> str:
     """Give an audio whose parts have all arrived."""
     source = await uploads.find(str(make_large_audio(tmp_path / "song.wav", 2 * MIB)))
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         await uploads.upload(keys, audio_id, source, wait_seconds=20)
     return audio_id
 
@@ -167,7 +167,7 @@ async def test_asked_again_complete_is_not_sent_again(
 async def test_asked_by_several_at_once_complete_is_sent_once(
     api: AiozStream, journal: Journal, sandbox: Sandbox, uploaded: str
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(complete, api, journal, uploaded)

@@ -109,7 +109,7 @@ async def create(uploads: Uploads, keys: Keys) -> str:
 
 
 async def send(uploads: Uploads, keys: Keys, audio_id: str, source: Source) -> Progress:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         return await uploads.upload(keys, audio_id, source, wait_seconds=20)
 
 
@@ -193,7 +193,7 @@ async def test_two_files_share_one_limit_of_parts_on_the_way(
     sandbox.faults.add("part", Fault(Counted(0.0, released, sandbox.account, (on_the_way,))), times=12)
     sources = [await make_source(uploads, tmp_path / f"{number}.wav", 6 * MIB) for number in range(2)]
     audio_ids = [await create(uploads, keys) for _ in sources]
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with anyio.create_task_group() as tasks:
             for audio_id, source in zip(audio_ids, sources, strict=True):
                 tasks.start_soon(send, uploads, keys, audio_id, source)
@@ -314,7 +314,7 @@ async def test_a_file_that_changes_between_its_parts_ends_the_upload(
     audio_id = await create(uploads, keys)
     released = anyio.Event()
     sandbox.faults.add("part", faults.done_then(faults.stall(until=released)), times=3)
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         assert (await uploads.upload(keys, audio_id, source, wait_seconds=0)).state == "uploading"
         await until(lambda: [entry.outcome for entry in sandbox.account.entries("part")] == ["done"] * 3)
         make_large_audio(source.path, 5 * MIB)
@@ -331,7 +331,7 @@ async def test_a_journal_that_fails_ends_the_upload(
     audio_id = await create(uploads, keys)
     released = anyio.Event()
     sandbox.faults.add("part", faults.stall(until=released))
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         await uploads.upload(keys, audio_id, source, wait_seconds=0)
         await uploads.journal.forget(audio_id)
         released.set()
@@ -353,7 +353,7 @@ async def test_progress_tells_of_the_whole_file_and_of_what_is_on_the_way(
         if progress.parts_done == 2 and progress.sent_bytes >= MIB + 1 + MIB // 2:
             released.set()
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         done = await uploads.upload(keys, audio_id, source, wait_seconds=20, tell=tell)
     assert told[-1] == done
     assert {(p.audio_id, p.path, p.size_bytes, p.parts_total, p.parts_resumed) for p in told} == {
@@ -392,7 +392,7 @@ async def test_progress_never_counts_a_part_that_is_sent_again_twice(
     async def tell(progress: Progress) -> None:
         told.append(progress)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         await uploads.upload(keys, audio_id, source, wait_seconds=20, tell=tell)
     assert max(p.sent_bytes for p in told) == source.size
 
@@ -407,7 +407,7 @@ async def test_a_transfer_gone_on_with_at_any_moment_before_it_ended_goes_on(
     record = await uploads.journal.begin(audio_id, source, MIB)
     slots = anyio.Semaphore(0)
     transfer = Transfer(uploads.api(keys), source, record, uploads.journal, slots)
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(transfer.run)
             await anyio.wait_all_tasks_blocked()

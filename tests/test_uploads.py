@@ -130,7 +130,7 @@ async def send(
     wait_seconds: float = 20,
     **options: Callable[..., object],
 ) -> Progress:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         return await uploads.upload(keys, audio_id, source, wait_seconds=wait_seconds, **options)  # type: ignore[arg-type]
 
 
@@ -184,7 +184,7 @@ async def calling(
         event.set()
 
     calls = [Caller(partial(send, uploads, keys, audio_id, source, tell=partial(tell, event))) for event in began]
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with anyio.create_task_group() as tasks:
             for call in calls:
                 tasks.start_soon(call.run)
@@ -211,7 +211,7 @@ async def test_an_upload_goes_on_after_its_caller_was_answered(
     progress = await send(uploads, keys, audio_id, source, 0)
     assert (progress.state, progress.parts_done) == ("uploading", 0)
     released.set()
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         await until(lambda: [entry.outcome for entry in sandbox.account.entries("part")] == ["done"] * 6)
     later = await send(uploads, keys, audio_id, source)
     assert (later.state, later.parts_done, later.parts_resumed) == ("uploaded", 6, 0)
@@ -475,7 +475,7 @@ async def test_closing_with_an_upload_under_way_ends_at_once_and_loses_nothing(
     released = anyio.Event()
     sandbox.faults.add("part", faults.stall(until=released), start=2 * MIB)
     sandbox.faults.add("part", faults.stall(until=released), start=4 * MIB)
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with open_uploads(settings) as uploads:
             source = await make_source(uploads, tmp_path / "song.wav", 6 * MIB)
             audio_id = await create(uploads, keys)
@@ -502,7 +502,7 @@ async def test_an_error_in_the_block_comes_out_of_it_as_it_is(settings: Settings
 async def test_an_upload_that_another_process_sends_is_busy_until_that_process_ends(
     uploads: Uploads, keys: Keys, sandbox: Sandbox, settings: Settings, audio_id: str, source: Source
 ) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with await anyio.open_process(
             [sys.executable, "-c", HOLD, str(settings.state_dir), settings.api_url, audio_id],
             stdin=subprocess.DEVNULL,

@@ -51,7 +51,7 @@ async def test_killed_at_twenty_moments_an_upload_still_ends_whole(tmp_path: Pat
             async with await anyio.open_process(
                 [*COMMAND, str(song)], env=environ, stdout=None, stderr=None
             ) as process:
-                with anyio.fail_after(60):
+                with anyio.fail_after(90):
                     while arrived() < until and process.returncode is None:  # noqa: ASYNC110 - bytes set no event
                         await anyio.sleep(0.005)
                 assert process.returncode is None, "the upload ended before it could be killed"

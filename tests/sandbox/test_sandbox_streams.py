@@ -57,7 +57,7 @@ def decoded(path: Path) -> tuple[float, int, int]:
 
 @asynccontextmanager
 async def transcoding(directory: Path) -> AsyncIterator[tuple[Sandbox, httpx2.AsyncClient]]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(90):
         async with Sandbox(directory) as sandbox:
             transport = httpx2.ASGITransport(app=sandbox.app)
             async with httpx2.AsyncClient(transport=transport, headers=KEYS) as client:
