@@ -8,16 +8,18 @@ Prints its port, and serves until its standard input closes.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import re
 import socket
 import sys
+import threading
+import time
 import uuid
-from functools import partial
 
 # Small, where the rate is limited: what waits in the kernel would otherwise count as sent.
 RECEIVE_BUFFER = 128 * 1024
+# Linux can throw received bytes away without copying them here, which costs the client's machine the least.
+DISCARD = socket.MSG_TRUNC if sys.platform == "linux" else 0
 
 
 def answer() -> bytes:
@@ -27,68 +29,50 @@ def answer() -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
-class Drain(asyncio.BufferedProtocol):
-    """One connection: counts a request's bytes, and answers when they are there."""
+class Connection:
+    """One connection, in a thread of its own: counts a request's bytes, and answers when they are there."""
 
-    def __init__(self, latency: float, rate: float | None) -> None:
+    def __init__(self, connected: socket.socket, latency: float, rate: float | None) -> None:
+        self._socket = connected
         self._latency, self._rate = latency, rate
         self._buffer = bytearray(1024 * 1024 if rate is None else 64 * 1024)
-        self._head = b""
-        self._left = 0
         self._due = 0.0
-        self._loop = asyncio.get_running_loop()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    def serve(self) -> None:
+        """Answer requests until the client closes."""
+        with self._socket:
+            while head := self._read_head():
+                head, _, rest = head.partition(b"\r\n\r\n")
+                if b"100-continue" in head.lower():
+                    self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                length = re.search(rb"(?i)content-length: *(\d+)", head)
+                self._drain((int(length[1]) if length else 0) - len(rest))
+                time.sleep(self._latency)
+                self._socket.sendall(answer())
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the protocol's
-        return self._buffer
+    def _read_head(self) -> bytes:
+        """Read up to the empty line, and what came with it; nothing once the client closed."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = self._socket.recv(4096)
+            if not data:
+                return b""
+            head += data
+        return head
 
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._rate is not None:
-            self._slow_down(nbytes)
-        data = memoryview(self._buffer)[:nbytes]
-        while data:
-            if not self._left:
-                data = self._read_head(bytes(data))
-                continue
-            taken = min(self._left, len(data))
-            self._left -= taken
-            data = data[taken:]
-            if not self._left:
-                self._answer()
-
-    def _read_head(self, data: bytes) -> memoryview:
-        head, end, rest = (self._head + data).partition(b"\r\n\r\n")
-        if not end:
-            self._head = head
-            return memoryview(b"")
-        self._head = b""
-        if b"100-continue" in head.lower():
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        length = re.search(rb"(?i)content-length: *(\d+)", head)
-        self._left = int(length[1]) if length else 0
-        if not self._left:
-            self._answer()
-        return memoryview(rest)
-
-    def _slow_down(self, nbytes: int) -> None:
-        assert self._rate is not None
-        now = self._loop.time()
-        self._due = max(self._due, now) + nbytes / self._rate
-        self._transport.pause_reading()
-        self._loop.call_at(self._due, self._go_on)
-
-    def _go_on(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def _answer(self) -> None:
-        self._loop.call_later(self._latency, self._transport.write, answer())
+    def _drain(self, left: int) -> None:
+        while left > 0:
+            taken = self._socket.recv_into(self._buffer, min(left, len(self._buffer)), DISCARD)
+            if not taken:
+                return
+            left -= taken
+            if self._rate is not None:
+                now = time.monotonic()
+                self._due = max(self._due, now) + taken / self._rate
+                time.sleep(self._due - now)
 
 
-async def main() -> None:
+def main() -> None:
     """Serve until standard input closes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--latency", type=float, default=0.0)
@@ -97,12 +81,16 @@ async def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     if arguments.rate is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(partial(Drain, arguments.latency, arguments.rate), sock=listener)
+
+    def accept() -> None:
+        while True:
+            connection = Connection(listener.accept()[0], arguments.latency, arguments.rate)
+            threading.Thread(target=connection.serve, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
     print(listener.getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-    server.close()
+    sys.stdin.read()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,21 @@ def peak_mib(pid: int) -> float | None:
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
+def processor_ticks() -> list[int]:
+    """Give the system's processor time by kind, user first and stolen eighth, where the system tells."""
+    try:
+        return [int(ticks) for ticks in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]]
+    except OSError:
+        return []
+
+
+def stolen_percent(before: list[int]) -> int | None:
+    """Give how much of the processors' time the host gave to others since ``before``: what makes figures worse."""
+    spent = [now - then for then, now in zip(before, processor_ticks(), strict=True)]
+    busy = sum(spent) - spent[3] if spent else 0
+    return round(100 * spent[7] / busy) if busy else None
+
+
 class Process:
     """A child with pipes, whose line is awaited."""
 
@@ -74,12 +91,16 @@ class Process:
         assert self.process.stdout is not None
         return await anyio.to_thread.run_sync(self.process.stdout.readline)
 
+    async def ask(self, question: str) -> str:
+        """Write it a line, and give the line that it answers."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return await self.line()
+
     async def go(self) -> float:
         """Tell a worker to upload, and give its seconds."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return float(await self.line())
+        return float(await self.ask("go"))
 
     def stop(self) -> None:
         """Close its input, which ends it."""
@@ -107,28 +128,21 @@ def environ(url: str, state: Path) -> dict[str, str]:
 
 
 class Spawned:
-    """A contender that is a process of its own each time."""
+    """A contender that is a process of its own each time, run by `spawner.py`; its state is forgotten before each."""
 
-    def __init__(self, *command: str, environ: dict[str, str] | None = None) -> None:
-        self._command = command
-        self._environ = {**os.environ, **(environ or {})}
+    def __init__(self, spawner: Process, state: Path, *command: str) -> None:
+        self._spawner = spawner
+        self._state = state
+        self._command = json.dumps(command)
         self.peak_mib = 0.0
 
     async def __call__(self) -> float:
-        return await anyio.to_thread.run_sync(self._run)
-
-    def _run(self) -> float:
-        began = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603
-            self._command, env=self._environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"{self._command[0]} failed with {process.returncode}")
-        self.peak_mib = max(self.peak_mib, usage.ru_maxrss / 1024)
-        return seconds
+        await anyio.to_thread.run_sync(partial(shutil.rmtree, self._state, ignore_errors=True))
+        status, seconds, peak = json.loads(await self._spawner.ask(self._command))
+        if status:
+            raise RuntimeError(f"{self._command} failed with {status}")
+        self.peak_mib = max(self.peak_mib, peak)
+        return float(seconds)
 
 
 async def by_tools(client: Client, path: Path) -> float:
@@ -147,10 +161,13 @@ async def by_tools(client: Client, path: Path) -> float:
 @asynccontextmanager
 async def contenders(path: Path, url: str, state: Path) -> AsyncIterator[tuple[dict[str, Contender], dict[str, Any]]]:
     """Give the contenders by name, and by name what their memory is read from: a process's id, or a `Spawned`."""
-    curl = Spawned("bash", str(HERE / "seed_flow.sh"), str(path), url)
-    command = (sys.executable, "-m", "aioz_stream_audio")
-    cli = Spawned(*command, "upload", str(path), "--no-wait", "--json", environ=environ(url, state / "cli"))
+    cli_environ = environ(url, state / "cli")
+    command = (sys.executable, "-m", "aioz_stream_audio", "upload", str(path), "--no-wait", "--json")
     async with AsyncExitStack() as stack:
+        spawner = Process(sys.executable, "-I", "-S", str(HERE / "spawner.py"), environ=cli_environ)
+        stack.callback(spawner.stop)
+        curl = Spawned(spawner, state / "curl", "bash", str(HERE / "seed_flow.sh"), str(path), url)
+        cli = Spawned(spawner, state / "cli", *command)
         workers = {}
         for kind in ("httpx2", "library"):
             workers[kind] = Process(sys.executable, str(HERE / "worker.py"), kind, str(path), url)
@@ -187,6 +204,7 @@ async def compare(title: str, size: int, runs: int, *arguments: str) -> dict[str
     """Let the contenders upload a file of ``size`` bytes in turn."""
     print(f"\n{title}", flush=True)
     seconds: dict[str, list[float]] = {}
+    before = processor_ticks()
     with tempfile.TemporaryDirectory() as directory:
         path = await anyio.to_thread.run_sync(wav, Path(directory) / "audio.wav", size)
         async with drain_server(*arguments) as url, contenders(path, url, Path(directory)) as (uploads, memory):
@@ -212,7 +230,10 @@ async def compare(title: str, size: int, runs: int, *arguments: str) -> dict[str
     }
     for name, row in rows.items():
         print(f"  {name:13}{row['median_seconds']:8.3f} s  x{row['ratio']:.2f}  peak {row['peak_mib']} MiB", flush=True)
-    return {"title": title, "bytes": size, "runs": runs, "contenders": rows}
+    stolen = await anyio.to_thread.run_sync(stolen_percent, before)
+    if stolen is not None:
+        print(f"  {stolen} % of the processor time that was wanted went to the host's other guests", flush=True)
+    return {"title": title, "bytes": size, "runs": runs, "stolen_percent": stolen, "contenders": rows}
 
 
 async def memory(size: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from aioz_stream_audio.errors import SourceChangedError
-from aioz_stream_audio.part_body import CHUNK_MAX, CHUNK_MIN, PartBody
+from aioz_stream_audio.part_body import CHUNK_MAX, CHUNK_MIN, Pace, PartBody
 from aioz_stream_audio.plan import Part, Plan
 from aioz_stream_audio.source import Source, find_source
 from audio_files import MIB, make_large_audio
@@ -136,7 +136,7 @@ def delete(path: Path) -> None:
 
 async def test_the_form_has_the_file_then_the_index_then_the_hash(tmp_path: Path) -> None:
     source = find_source(make_large_audio(tmp_path / "song.wav", 3_000))
-    body = PartBody(source, Plan(source.size, 1_000).part(1))
+    body = PartBody(source, Plan(source.size, 1_000).part(1), Pace())
     form = await whole(body)
     middle = source.path.read_bytes()[1_000:2_000]
     file, index, md5 = parse(body.headers["Content-Type"], form)
@@ -148,7 +148,7 @@ async def test_the_form_has_the_file_then_the_index_then_the_hash(tmp_path: Path
 
 async def test_a_part_of_many_chunks_goes_out_whole(tmp_path: Path) -> None:
     source = find_source(make_large_audio(tmp_path / "song.wav", 4 * CHUNK_MAX + 12_345))
-    body = PartBody(source, Plan(source.size, source.size).part(0))
+    body = PartBody(source, Plan(source.size, source.size).part(0), Pace())
     form = await whole(body)
     assert parse(body.headers["Content-Type"], form)[0].value == source.path.read_bytes()
     assert len(form) == int(body.headers["Content-Length"])
@@ -163,7 +163,7 @@ async def test_any_part_of_any_file_is_as_long_as_announced_and_hashed_right(
     start = data.draw(st.integers(0, size - 1), label="start")
     stop = data.draw(st.integers(start + 1, size), label="stop")
     index = data.draw(st.integers(0, 100_000), label="index")
-    body = PartBody(source, Part(index, start, stop, size))
+    body = PartBody(source, Part(index, start, stop, size), Pace())
     form = await whole(body)
     expected = source.path.read_bytes()[start:stop]
     assert len(form) == int(body.headers["Content-Length"])
@@ -183,7 +183,7 @@ async def test_any_part_of_any_file_is_as_long_as_announced_and_hashed_right(
 )
 async def test_the_name_of_the_file_stays_here(tmp_path: Path, suffix: str, name: bytes) -> None:
     source = find_source(make_large_audio(tmp_path / f"My confidential song{suffix}", 100))
-    body = PartBody(source, Plan(100, 100).part(0))
+    body = PartBody(source, Plan(100, 100).part(0), Pace())
     form = await whole(body)
     assert parse(body.headers["Content-Type"], form)[0].options[b"filename"] == name
     assert b"confidential" not in form
@@ -194,7 +194,7 @@ async def test_nothing_goes_out_of_a_file_that_changed_before_its_part_began(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     source = find_source(make_large_audio(tmp_path / "song.wav", 10_000))
-    body = PartBody(source, Plan(10_000, 5_000).part(1))
+    body = PartBody(source, Plan(10_000, 5_000).part(1), Pace())
     change(source.path)
     form = await what_goes_out_before_the_error(body, source.size, lambda: None)
     assert form.endswith(b"Content-Type: audio/wav\r\n\r\n")
@@ -206,7 +206,7 @@ async def test_the_form_of_a_file_that_changes_in_the_middle_never_ends(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     source = find_source(make_large_audio(tmp_path / "song.wav", 3 * MIB))
-    body = PartBody(source, Plan(source.size, source.size).part(0))
+    body = PartBody(source, Plan(source.size, source.size).part(0), Pace())
     form = await what_goes_out_before_the_error(body, 1, lambda: change(source.path))
     assert 0 < body.sent_bytes < source.size
     assert b'name="index"' not in form
@@ -223,7 +223,7 @@ async def test_a_part_of_a_file_that_loses_its_name_is_still_of_that_file_and_th
     content = path.read_bytes()
     source = find_source(path)
     plan = Plan(source.size, 3 * MIB)
-    body = PartBody(source, plan.part(0))
+    body = PartBody(source, plan.part(0), Pace())
     form = bytearray()
     changed = False
     async for piece in body:
@@ -233,13 +233,13 @@ async def test_a_part_of_a_file_that_loses_its_name_is_still_of_that_file_and_th
             changed = True
     body.close()
     assert parse(body.headers["Content-Type"], bytes(form))[0].value == content[: 3 * MIB]
-    await what_goes_out_before_the_error(PartBody(source, plan.part(1)), source.size, lambda: None)
+    await what_goes_out_before_the_error(PartBody(source, plan.part(1), Pace()), source.size, lambda: None)
 
 
 async def test_a_slow_line_gets_smaller_chunks_and_a_fast_one_larger(tmp_path: Path) -> None:
     """A call fails when nothing was taken for a minute, so the time that a chunk takes is the subject here."""
     source = find_source(make_large_audio(tmp_path / "song.wav", 8 * MIB))
-    body = PartBody(source, Plan(source.size, source.size).part(0))
+    body = PartBody(source, Plan(source.size, source.size).part(0), Pace())
     sizes: list[int] = []
     pauses = iter([0, 1.05, 0.1])
     async for piece in body:
@@ -266,7 +266,7 @@ class Watched(Source):
 async def test_closing_lets_go_of_the_file_however_far_it_was_read(tmp_path: Path) -> None:
     found = find_source(make_large_audio(tmp_path / "song.wav", 3 * MIB))
     source = Watched(found.path, found.size, found.modified_ns, found.file_id, found.format, found.media_type)
-    body = PartBody(source, Plan(source.size, source.size).part(0))
+    body = PartBody(source, Plan(source.size, source.size).part(0), Pace())
     async with aclosing(cast("AsyncGenerator[bytes]", aiter(body))) as pieces:
         await anext(pieces)
         await anext(pieces)
@@ -278,7 +278,7 @@ async def test_closing_lets_go_of_the_file_however_far_it_was_read(tmp_path: Pat
 
 async def test_a_part_that_was_never_begun_can_be_closed(tmp_path: Path) -> None:
     source = find_source(make_large_audio(tmp_path / "song.wav", 100))
-    body = PartBody(source, Plan(100, 100).part(0))
+    body = PartBody(source, Plan(100, 100).part(0), Pace())
     body.close()
     assert body.sent_bytes == 0
 
@@ -286,5 +286,5 @@ async def test_a_part_that_was_never_begun_can_be_closed(tmp_path: Path) -> None
 async def test_two_forms_of_one_part_have_boundaries_of_their_own(tmp_path: Path) -> None:
     source = find_source(make_large_audio(tmp_path / "song.wav", 100))
     part = Plan(100, 100).part(0)
-    one, other = PartBody(source, part), PartBody(replace(source), part)
+    one, other = PartBody(source, part, Pace()), PartBody(replace(source), part, Pace())
     assert one.headers["Content-Type"] != other.headers["Content-Type"]

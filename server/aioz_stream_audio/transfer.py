@@ -12,7 +12,7 @@ import stamina
 from pydantic import BaseModel, ConfigDict
 
 from .errors import AnswerError, ApiError, AudioNotFoundError, NoAnswerError, NotConnectedError, PartError, StatusError
-from .part_body import PartBody
+from .part_body import Pace, PartBody
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Transfer:
         self._plan = Plan(record.size, record.part_size)
         self._missing = deque(part for part in self._plan if part.index not in record.acknowledged)
         self._on_the_way: dict[int, PartBody] = {}
+        self._pace = Pace()
         self._parts_resumed = self._parts_done = record.parts_done
         self._bytes_resumed = self._bytes_done = self._plan.size - sum(part.size for part in self._missing)
         self._draining = False
@@ -167,7 +168,7 @@ class Transfer:
             async for attempt in stamina.retry_context(
                 on=self._back_off, attempts=ATTEMPTS, timeout=None, wait_initial=WAIT_INITIAL, wait_max=WAIT_MAX
             ):
-                with attempt, closing(PartBody(self.source, part)) as body:
+                with attempt, closing(PartBody(self.source, part, self._pace)) as body:
                     self._on_the_way[part.index] = body
                     await self._api.send_part(self.audio_id, body)
                     await self._journal.acknowledge(self.audio_id, part.index, body.md5)
