@@ -89,11 +89,19 @@ def _common(
 
 @app.command()
 def serve(
+    directories: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DIRECTORY]...",
+            help="The only directories to upload from; left out, those of AIOZ_STREAM_ALLOWED_DIRS, or any.",
+            show_default=False,
+        ),
+    ] = None,
     http: Annotated[bool, typer.Option("--http", help="Serve HTTP on 127.0.0.1 instead of stdio.")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --http.")] = 8000,
 ) -> None:
     """Serve the four tools to an MCP client, which starts this command itself."""
-    settings = _settings()
+    settings = _settings().restricted_to(directories or ())
     from .mcp_server import build_server
 
     server = build_server(settings)
