@@ -1,4 +1,4 @@
-"""Draw icon.png: the bars of a sound, and an arrow that rises out of them. Run it after a change; it needs only Python."""
+"""Draw icon.png: the bars of a sound, and an arrow that rises out of them. Needs nothing but Python."""
 
 from __future__ import annotations
 
