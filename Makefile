@@ -30,6 +30,7 @@ format: .venv/test
 
 bench: .venv/test
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/picture.py
 
 clean:
 	rm -rf .venv

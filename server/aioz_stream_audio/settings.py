@@ -145,6 +145,11 @@ class Settings(BaseModel):
             variable = next(str(part) for part in error.errors()[0]["loc"])
             raise SettingsError(f"{variable} must be {_rule(variable)}.", variable=variable) from None
 
+    @property
+    def keys_configured(self) -> bool:
+        """Say whether the environment has both keys."""
+        return self.public_key is not None and self.secret_key is not None
+
     def keys(self, public_key: str | None = None, secret_key: str | None = None) -> Keys:
         """Give the keys to use: the ones passed, which win, or the configured ones.
 
