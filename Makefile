@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMMAND := $(BIN)/audio-upload-aioz-stream
 
-.PHONY: demo listen test check format bench clean
+.PHONY: demo listen test check format snapshot bench clean
 
 demo: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify
@@ -27,6 +27,9 @@ check: .venv/test
 format: .venv/test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+snapshot: .venv/test
+	$(BIN)/python tests/tool_snapshot.py
 
 bench: .venv/test
 	$(BIN)/python benchmarks/run.py

@@ -213,7 +213,18 @@ def _tools() -> list[Tool]:
     ]
     for tool in tools:
         tool.parameters["additionalProperties"] = False
+        _drop_titles(tool.parameters)
+        _drop_titles(tool.output_schema)
     return tools
+
+
+def _drop_titles(schema: object) -> None:
+    """Take the titles that pydantic makes of names, such as "Audio Id", out of a JSON schema: they say nothing new."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("title"), str):
+            del schema["title"]
+        for value in schema.values():
+            _drop_titles(value)
 
 
 def _writes(*, idempotent: bool) -> ToolAnnotations:
