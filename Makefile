@@ -6,7 +6,7 @@ COMMAND := $(BIN)/audio-upload-aioz-stream
 
 CLIENTS := .cache/clients
 
-.PHONY: demo listen test test-clients bundle icon check format bench clean
+.PHONY: demo listen test test-clients bundle icon check format snapshot bench clean
 
 demo: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify
@@ -41,8 +41,12 @@ format: .venv/test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+snapshot: .venv/test
+	$(BIN)/python tests/tool_snapshot.py
+
 bench: .venv/test
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/picture.py
 
 clean:
 	rm -rf .venv

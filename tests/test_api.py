@@ -167,7 +167,7 @@ async def test_an_answer_that_makes_no_sense_is_an_error_that_says_what_may_have
     with pytest.raises(AnswerError) as caught:
         await answering(200, body).create(CreateAudio(title="t"))
     assert what in str(caught.value)
-    assert "An empty audio object may have been created" in str(caught.value)
+    assert "Try again; an empty audio object may have been created" in str(caught.value)
 
 
 async def test_broken_compression_is_an_answer_that_makes_no_sense() -> None:

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, TextContent, TextResourceContents
 
 from aioz_stream_audio import __version__
 from aioz_stream_audio.mcp_server import build_server
 from aioz_stream_audio.sandbox.faults import raw, reset
 from aioz_stream_audio.settings import Settings
 from audio_files import make_audio
+from tool_snapshot import SNAPSHOT, tools_list
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from mcp.types import CallToolResult
+    from mcp.types import CallToolResult, GetPromptResult
 
     from aioz_stream_audio.sandbox import Sandbox
 
@@ -51,6 +54,14 @@ async def given(client: Client, tool: str, **arguments: object) -> dict[str, Any
     return structured
 
 
+def spoken(prompt: GetPromptResult) -> str:
+    """Give the words of a prompt's one message."""
+    (message,) = prompt.messages
+    assert message.role == "user"
+    assert isinstance(message.content, TextContent)
+    return message.content.text
+
+
 async def uploaded(client: Client, path: Path) -> str:
     audio_id: str = (await given(client, "create_audio", title="t"))["audio_id"]
     await given(client, "upload_audio_file", audio_id=audio_id, path=str(path))
@@ -77,15 +88,74 @@ async def test_the_four_tools_say_honestly_what_they_do(client: Client) -> None:
     assert all(tool.title and tool.output_schema for tool in tools.values())
 
 
-async def test_the_list_of_tools_is_small_and_its_optional_values_are_plain(client: Client) -> None:
-    tools = [
-        tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in (await client.list_tools()).tools
-    ]
+async def test_the_list_of_tools_is_the_one_that_was_agreed() -> None:
+    """A change is meant to be seen: `make snapshot` writes it anew, and the diff is read."""
+    assert await tools_list() == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+async def test_the_list_of_tools_is_small_and_its_inputs_are_plain_and_described() -> None:
+    tools = await tools_list()
     assert len(json.dumps(tools)) <= 12_000
-    assert "anyOf" not in json.dumps([tool["inputSchema"] for tool in tools])
-    for tool in tools:
-        assert tool["inputSchema"]["additionalProperties"] is False
-        assert all("description" in parameter for parameter in tool["inputSchema"]["properties"].values())
+    inputs = [tool["inputSchema"] for tool in tools]
+    assert "anyOf" not in json.dumps(inputs)
+    for schema in (nested for whole in inputs for nested in (whole, *whole.get("$defs", {}).values())):
+        assert schema["additionalProperties"] is False
+        assert {name for name, about in schema["properties"].items() if not about.get("description")} == set()
+
+
+async def test_the_prompt_asks_for_what_is_not_known_and_never_for_keys_that_are_configured(client: Client) -> None:
+    (prompt,) = (await client.list_prompts()).prompts
+    assert (prompt.name, [argument.required for argument in prompt.arguments or ()]) == ("upload_audio", [False] * 3)
+    words = spoken(await client.get_prompt("upload_audio", {}))
+    assert "The API keys are configured in the server. Do not ask me for them." in words
+    assert "Ask me for the path" in words
+    assert "Ask me for the title" in words
+    assert "the default upload, which needs the title alone, or a custom one?" in words
+
+
+async def test_the_prompt_repeats_what_the_user_gave_and_asks_nothing_of_that(client: Client) -> None:
+    given = {"path": "/music/a.mp3", "title": "My Podcast", "wishes": "highest quality, 320 kbit/s"}
+    words = spoken(await client.get_prompt("upload_audio", given))
+    for value in given.values():
+        assert value in words
+    assert "Ask me" not in words
+
+
+async def test_without_keys_the_prompt_says_how_to_configure_them_before_anything_else() -> None:
+    async with Client(build_server(Settings.from_environ({}))) as client:
+        words = spoken(await client.get_prompt("upload_audio", {}))
+    assert words.index("set STREAM_PUBLIC_KEY and STREAM_SECRET_KEY") < words.index("Ask me for the path")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("upload", {}, "There is no such prompt; there is upload_audio."),
+        ("upload_audio", {"file": "marked"}, "There is no argument 'file', so nothing was done."),
+        ("upload_audio", {"secret_key": "marked"}, "There is no argument 'secret_key', so nothing was done."),
+    ],
+)
+async def test_a_wrong_request_for_the_prompt_is_refused_and_never_logged_with_its_values(
+    client: Client, caplog: pytest.LogCaptureFixture, name: str, arguments: dict[str, str], words: str
+) -> None:
+    with pytest.raises(MCPError) as caught:
+        await client.get_prompt(name, arguments)
+    assert caught.value.code == INVALID_PARAMS
+    assert words in caught.value.message
+    assert "marked" not in caplog.text + caught.value.message
+    assert "Traceback" not in caplog.text
+
+
+async def test_the_reference_names_every_value_that_the_schema_allows(client: Client) -> None:
+    (resource,) = (await client.list_resources()).resources
+    assert (resource.uri, resource.mime_type) == ("aioz-stream://encoding-reference", "text/markdown")
+    (content,) = (await client.read_resource(resource.uri)).contents
+    assert isinstance(content, TextResourceContents)
+    definitions = (await tools_list())[0]["inputSchema"]["$defs"]
+    for kind in ("Quality", "AudioConfig"):
+        for name, about in definitions[kind]["properties"].items():
+            values = about.get("enum", [about["const"]] if "const" in about else [])
+            assert [value for value in (name, *values) if str(value) not in content.text] == []
 
 
 async def test_the_chain_of_tools_brings_back_a_link(client: Client, sandbox: Sandbox, mp3: Path) -> None:
@@ -161,10 +231,19 @@ async def test_nulls_and_json_in_strings_that_hosts_send_are_understood(client: 
     [
         ({}, "title is missing. Nothing was done."),
         ({"title": "é" * 128}, "title must be 1 to 255 bytes of UTF-8, and is 256. Nothing was done."),
-        ({"title": "t", "bitrate": 320000}, "There is no argument 'bitrate', so nothing was done. It takes title, "),
+        (
+            {"title": "t", "bitrate": 320000},
+            "There is no argument 'bitrate', so nothing was done. It belongs into quali",
+        ),
+        (
+            {"title": "t", "type": "hls"},
+            'It belongs into qualities, such as [{"resolution": "highest", "type": "hls"}].',
+        ),
+        ({"title": "t", "zzz": 1}, "There is no argument 'zzz', so nothing was done. It takes title, description, "),
+        ({"title": "t", "is_public": "perhaps"}, "is_public must be true or false, not 'perhaps'. Nothing was done."),
         ({"title": "t", "quality": "highest"}, "Did you mean qualities?"),
         ({"title": "t", "secret_key": "marked key"}, "secret_key must be the key as AIOZ Stream shows it"),
-        ({"title": "t", "secret_key": ["marked"]}, "secret_key must be a valid string. Nothing was done."),
+        ({"title": "t", "secret_key": ["marked"]}, "secret_key must be text. Nothing was done."),
         ({"title": "t", "public_key": "marked"}, "refused the create call with status 401"),
     ],
 )

@@ -145,7 +145,7 @@ def test_a_mono_file_for_which_no_stream_is_asked_is_the_default_upload(mono: So
         ({"format": "mp3"}, "--format", "must be 'hls' or 'dash', not 'mp3'"),
         ({"bitrate": "loud"}, "--bitrate", "must be a number, such as 48000 or 320k"),
         ({"bitrate": "5"}, "--bitrate", "is in bit/s and must be at least 8000"),
-        ({"bitrate": "9999k"}, "--bitrate", "must be less than or equal to 1152000"),
+        ({"bitrate": "9999k"}, "--bitrate", "must be at most 1152000"),
         ({"sample_rate": "44000"}, "--sample-rate", "the nearest to 44000 is 44100"),
         ({"channels": "6"}, "--channels", "must be '2' or '1', not '6'"),
         ({"language": "English!"}, "--language", "must be a BCP 47 code, such as en or pt-BR, not 'English!'"),

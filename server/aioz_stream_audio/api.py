@@ -6,6 +6,7 @@ Nothing here is sent twice; what may be repeated, and when, is decided by whoeve
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -50,6 +51,14 @@ _GONE = (
     "with a new one."
 )
 
+# What to do about a refusal whose status alone does not tell.
+_REMEDIES = {
+    "Invalid audio channel.": 'The file has fewer channels than were asked for: start over with channels "1".',
+    "Invalid media type.": "AIOZ Stream does not take this kind of file: convert it, to MP3 or FLAC, and start over.",
+    "Not enough balance, media deleted.": "Tell the user to add to the account's balance, then start over.",
+    "Too many concurrent media uploading.": "Wait for other uploads of this account to end, then try again.",
+}
+
 _NOT_DONE = {
     "create": "No audio object was created.",
     "part": "That part was not stored; the parts that arrived before it are kept.",
@@ -57,7 +66,7 @@ _NOT_DONE = {
     "detail": "Nothing was changed.",
 }
 _PERHAPS_DONE = {
-    "create": "An empty audio object may have been created; AIOZ Stream deletes it after 24 hours.",
+    "create": "Try again; an empty audio object may have been created, which AIOZ Stream deletes after 24 hours.",
     "part": "The part may have been stored; sending it again is safe, and the parts before it are kept.",
     "complete": "It is not known whether transcoding started; look at the audio's status before anything else.",
     "detail": "Nothing was changed.",
@@ -156,12 +165,10 @@ class AiozStream:
 
     def _answer(self, call: str, response: httpx2.Response, content: bytes) -> dict[str, Any]:
         answer = _json_object(content)
-        if not response.is_success:
+        if not response.is_success or (answer or {}).get("status") in {"fail", "error"}:
             raise self._refusal(call, response, harmless(_message(answer)))
         if answer is None:
             raise self._nonsense(call, "an empty answer" if not content else "an answer that is not a JSON object")
-        if answer.get("status") in {"fail", "error"}:
-            raise self._refusal(call, response, harmless(_message(answer)))
         if answer.get("status") != "success":
             raise self._nonsense(call, 'an answer without "status": "success"')
         return answer
@@ -182,6 +189,7 @@ class AiozStream:
     def _refusal(self, call: str, response: httpx2.Response, said: str) -> StatusError:
         status = response.status_code
         kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(status, response)
+        advice = _REMEDIES.get(said, advice)
         quoted = f': "{said}"' if said else ""
         stop = "" if said.endswith((".", "!", "?")) else "."
         undone = "" if kind is AudioNotFoundError else f"{_NOT_DONE[call]} "
@@ -214,7 +222,9 @@ class AiozStream:
             case 404:
                 return AudioNotFoundError, _GONE
             case 429:
-                return StatusError, "There were too many calls; wait a minute, then try again."
+                seconds = _retry_after(response)
+                wait = "a minute" if seconds is None else f"{math.ceil(seconds)} s"
+                return StatusError, f"There were too many calls; wait {wait}, then try again."
             case _ if status >= 500:  # noqa: PLR2004 - the class of the server's own faults
                 return StatusError, "The fault is at AIOZ Stream; try again in a minute."
             case _:

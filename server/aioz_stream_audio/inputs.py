@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 from .api import harmless
-from .models import AudioConfig
+from .models import AudioConfig, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +23,30 @@ _FORMS = {
     "audio_id": "must be the audio_id that create_audio gave",
     "language": "must be a BCP 47 code, such as en or pt-BR",
 }
+# What a value that holds others looks like.
+_EXAMPLES = {
+    "qualities": '[{"resolution": "highest"}]',
+    "metadata": '[{"key": "season", "value": "1"}]',
+    "tags": '["podcast", "tech"]',
+    "audio_config": '{"bitrate": 320000}',
+}
+# What pydantic says of a value of another kind, in words of ours.
+_RULES = {
+    "string_type": "must be text",
+    "string_unicode": "must be text that UTF-8 can carry",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+}
+# What is left of its words once ours stand in them.
+_REWORDED = {
+    "Input should be": "must be",
+    "String should have": "must have",
+    "List should have": "must have",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    " after validation": "",
+}
 _SAY_ENOUGH = frozenset({"value_error", "extra_forbidden", "string_too_long", "string_unicode"})
 
 
@@ -30,9 +56,19 @@ def unknown(arguments: Mapping[str, Any], known: Iterable[str]) -> str | None:
     for name in arguments:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            meant = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."
+            if "qualities" in known and name in {*Quality.model_fields, *AudioConfig.model_fields}:
+                meant = f"It belongs into qualities, such as {_nested(name)}."
+            else:
+                meant = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."
             return f"There is no argument {harmless(name)[:_SHOWN_MAX]!r}, so nothing was done. {meant}"
     return None
+
+
+def _nested(name: str) -> str:
+    """Give an example of where ``name``, a field of a quality or of its ``audio_config``, belongs."""
+    if name == "audio_config" or name in AudioConfig.model_fields:
+        return '[{"resolution": "highest", "audio_config": {"bitrate": 320000}}]'
+    return '[{"resolution": "highest", "type": "hls"}]'
 
 
 def explain(error: ValidationError, *, names: Mapping[str, str] | None = None) -> str:
@@ -53,7 +89,14 @@ def _sentence(detail: ErrorDetails, names: Mapping[str, str]) -> str:
     if name in _SECRET or not isinstance(value, str | int | float) or detail["type"] in _SAY_ENOUGH:
         return f"{name} {rule}."
     shown = repr(harmless(value)[:_SHOWN_MAX]) if isinstance(value, str) else value
-    return f"{name} {rule}, not {shown}."
+    return f"{name} {rule}, not {shown}.{_meant(detail)}"
+
+
+def _meant(detail: ErrorDetails) -> str:
+    """Ask whether the nearest of the allowed words was meant, where there is one."""
+    allowed = re.findall("'([^']+)'", str(detail.get("ctx", {}).get("expected", "")))
+    near = difflib.get_close_matches(str(detail["input"]), allowed, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _name(location: tuple[int | str, ...]) -> str:
@@ -67,27 +110,25 @@ def _rule(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "value_error":
             return str(context["error"])
-        case "literal_error" | "enum":
+        case "literal_error":
             return f"must be {context['expected']}"
-        case "int_parsing" | "int_type" | "int_from_float":
-            return "must be a whole number"
         case "string_pattern_mismatch":
             return _FORMS[str(detail["loc"][-1])]
         case "greater_than_equal" if detail["loc"][-1] == "bitrate":
             return f"is in bit/s and must be at least {context['ge']} (320k is 320000)"
-        case "model_type" | "dict_type":
-            return "must be an object with the fields that the schema lists"
-        case "list_type":
-            return "must be a list"
-        case "string_unicode":
-            return "must be text that UTF-8 can carry"
+        case "model_type" | "list_type":
+            return f"must look like {_example(detail['loc'])}"
         case "extra_forbidden":
             nested = detail["loc"][-1] in AudioConfig.model_fields and "audio_config" not in detail["loc"]
             return "belongs into audio_config" if nested else "is not known here"
+        case kind if kind in _RULES:
+            return _RULES[kind]
         case _:
-            message = detail["msg"]
-            return (
-                message.replace("Input should be", "must be")
-                .replace("String should have", "must have")
-                .replace("List should have", "must have")
-            )
+            message = detail["msg"].removesuffix(f", not {context.get('actual_length')}")
+            return functools.reduce(lambda said, words: said.replace(*words), _REWORDED.items(), message)
+
+
+def _example(location: tuple[int | str, ...]) -> str:
+    """Give an example of what belongs at ``location``: a whole list, or one of its items."""
+    name = next(step for step in reversed(location) if isinstance(step, str))
+    return _EXAMPLES[name] if location[-1] == name else _EXAMPLES[name].strip("[]")

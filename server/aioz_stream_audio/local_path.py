@@ -23,6 +23,7 @@ _AUDIO_NAME = (
 _URL = r"(?s)([A-Za-z][A-Za-z0-9+.-]+):(?=/)(?://([^/]*))?(.*)"
 _QUOTES = r"""(?s)(["'`])(.+)\1|[\u2018\u201c<](.+)[\u2019\u201d>]"""
 _SANDBOX = r"\W*(sandbox:/|/mnt/(user-)?data/)"
+_WINDOWS = r"[A-Za-z]:[\\/]"
 _ELSEWHERE = r"(file:)?\W*([A-Za-z]:[\\/]|/(Users|home)/)|\\\\"
 _FORMS: tuple[Literal["NFC", "NFKC"], ...] = ("NFC", "NFKC")
 
@@ -99,7 +100,8 @@ def not_found(given: str, path: Path) -> SourceNotFoundError:
         advice = "Check the path; if it is on another machine, copy the file to the one where this server runs."
     else:
         advice = "Check it, and give the whole path."
-    return SourceNotFoundError(f"There is nothing at {shown(path)}, so nothing was sent. {advice}", path=path)
+    where = given if re.match(_WINDOWS, given) and not path.drive else path
+    return SourceNotFoundError(f"There is nothing at {shown(where)}, so nothing was sent. {advice}", path=path)
 
 
 def audio_names(directory: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The MCP server: four tools that put an audio file on AIOZ Stream and bring back its link."""
+"""The MCP server: four tools that put an audio file on AIOZ Stream and bring back its link; a prompt, a reference."""
 
 # No "from __future__ import annotations": the SDK reads the tools' annotations at run time.
 
@@ -9,13 +9,17 @@ from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.mcpserver.resources import TextResource
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import ToolAnnotations
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from . import __version__, transcoding
 from .api import harmless
 from .errors import AiozStreamError
+from .guidance import ENCODING_REFERENCE_URI, INSTRUCTIONS, conversation, encoding_reference
 from .inputs import explain, unknown
 from .models import AUDIO_ID, METADATA_MAX, CreateAudio, Description, Media, Metadata, Quality, Tags, Title, optional
 from .results import AudioLink, CompletedUpload, CreatedAudio, UploadedFile
@@ -25,15 +29,6 @@ from .uploads import Uploads, open_uploads
 
 # Most clients give up on a call after 60 s.
 WAIT_SECONDS_MAX = 55
-
-INSTRUCTIONS = (
-    "Puts an audio file of the user's on AIOZ Stream and brings back a streaming link. Chain the tools create_audio, "
-    "upload_audio_file, complete_upload and get_audio_link; each result's next_step says what to do next. Ask the user "
-    "for the file's path and a title, and whether the default upload will do or they want their own quality, bit rate, "
-    "sample rate, tags or metadata. The API keys are normally configured in this server: call without them, and ask "
-    "for them only if a tool says that they are missing. upload_audio_file can be called again at any time: it goes on "
-    "where it stopped. Links appear some time after complete_upload, which starts transcoding."
-)
 
 AudioId = Annotated[str, Field(pattern=f"^{AUDIO_ID.pattern}$", description="The audio_id that create_audio gave.")]
 Key = Annotated[str | None, optional(description="Only if the server has no keys configured.")]
@@ -133,6 +128,17 @@ async def get_audio_link(
     return AudioLink.of(media, _next_step(media))
 
 
+async def upload_audio(
+    ctx: Context[Uploads],
+    path: Annotated[str, Field(description="The audio file, if it is known already.")] = "",
+    title: Annotated[str, Field(description="What listeners see, if it is known already.")] = "",
+    wishes: Annotated[str, Field(description="For a custom upload: quality, bit rate, tags and so on, in words.")] = "",
+) -> str:
+    """Put an audio file on AIOZ Stream step by step: the keys, the file, default or custom, the upload, the link."""
+    configured = ctx.request_context.lifespan_context.settings.keys_configured
+    return conversation(keys_configured=configured, path=path, title=title, wishes=wishes)
+
+
 def _next_step(media: Media) -> str:
     if media.ready:
         kind = "hls" if media.hls_url else "dash"
@@ -179,6 +185,21 @@ class _AudioTool(Tool):
                     raise
 
 
+class _AudioServer(MCPServer[Uploads]):
+    """A server that says what was wrong with a request for a prompt, where the SDK logs a traceback with its values."""
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Uploads, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """Give a prompt's messages; one that is not there, or arguments it does not take, are invalid parameters."""
+        prompt = next((prompt for prompt in await self.list_prompts() if prompt.name == name), None)
+        if prompt is None:
+            raise MCPError(INVALID_PARAMS, f"There is no such prompt; there is {upload_audio.__name__}.")
+        if strange := unknown(arguments or {}, [argument.name for argument in prompt.arguments or ()]):
+            raise MCPError(INVALID_PARAMS, strange)
+        return await super().get_prompt(name, arguments, context)
+
+
 def _tools() -> list[Tool]:
     tools: list[Tool] = [
         _AudioTool.from_function(create_audio, title="Create an audio", annotations=_writes(idempotent=False)),
@@ -192,7 +213,18 @@ def _tools() -> list[Tool]:
     ]
     for tool in tools:
         tool.parameters["additionalProperties"] = False
+        _drop_titles(tool.parameters)
+        _drop_titles(tool.output_schema)
     return tools
+
+
+def _drop_titles(schema: object) -> None:
+    """Take the titles that pydantic makes of names, such as "Audio Id", out of a JSON schema: they say nothing new."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("title"), str):
+            del schema["title"]
+        for value in schema.values():
+            _drop_titles(value)
 
 
 def _writes(*, idempotent: bool) -> ToolAnnotations:
@@ -210,15 +242,29 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
             yield uploads
 
     with _plain_logging():
-        return MCPServer(
+        server = _AudioServer(
             APP_NAME,
             title="Audio upload to AIOZ Stream",
             instructions=INSTRUCTIONS,
             version=__version__,
             tools=_tools(),
+            resources=[_encoding_reference()],
             lifespan=lifespan,
             log_level=settings.log_level,
         )
+    server.add_prompt(Prompt.from_function(upload_audio, title="Upload audio to AIOZ Stream"))
+    return server
+
+
+def _encoding_reference() -> TextResource:
+    return TextResource(
+        uri=ENCODING_REFERENCE_URI,
+        name="encoding-reference",
+        title="What AIOZ Stream can encode",
+        description="Presets, streaming formats, bit rates and sample rates of a custom upload, and which to choose.",
+        mime_type="text/markdown",
+        text=encoding_reference(),
+    )
 
 
 @contextmanager

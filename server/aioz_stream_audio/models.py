@@ -115,32 +115,36 @@ class _Request(BaseModel):
 class Metadata(_Request):
     """A pair that AIOZ Stream stores with the audio."""
 
-    key: Annotated[str, Field(min_length=1, max_length=FIELD_MAX_LENGTH)]
-    value: Annotated[str, Field(max_length=FIELD_MAX_LENGTH)]
+    key: Annotated[str, Field(min_length=1, max_length=FIELD_MAX_LENGTH, description="Its name.")]
+    value: Annotated[str, Field(max_length=FIELD_MAX_LENGTH, description="Its text.")]
 
 
 class AudioConfig(_Request):
-    """How to encode one quality. Bit rate in bit/s, sample rate in Hz; left out, the preset's."""
+    """How to encode one quality; bit rate in bit/s, sample rate in Hz."""
 
-    codec: Annotated[Literal["aac"], BeforeValidator(_unquoted)] = "aac"
-    bitrate: Annotated[BitRate | None, optional(description="bit/s; by preset")] = None
-    channels: Annotated[Channels, BeforeValidator(_channels), Field(description="1 for a mono source")] = "2"
-    sample_rate: Annotated[SampleRate | None, optional(description="Hz; by preset")] = None
-    language: Annotated[Language | None, optional(description="BCP 47, such as en")] = None
-    index: Annotated[int, Field(ge=0, description="audio track of the file")] = 0
+    codec: Annotated[Literal["aac"], BeforeValidator(_unquoted), Field(description="The only one there is.")] = "aac"
+    bitrate: Annotated[BitRate | None, optional(description="bit/s, such as 320000; left out, the preset's.")] = None
+    channels: Annotated[Channels, BeforeValidator(_channels), Field(description="1 for a mono source.")] = "2"
+    sample_rate: Annotated[SampleRate | None, optional(description="Hz; left out, the preset's.")] = None
+    language: Annotated[Language | None, optional(description="BCP 47 code, such as en or pt-BR.")] = None
+    index: Annotated[int, Field(ge=0, description="Which audio track of the file, from 0.")] = 0
 
 
 class Quality(_Request):
     """One stream to make of the audio."""
 
-    resolution: Annotated[Preset, BeforeValidator(_unquoted)]
-    type: Annotated[StreamType, BeforeValidator(_unquoted)] = "hls"
+    resolution: Annotated[
+        Preset,
+        BeforeValidator(_unquoted),
+        Field(description="Preset: standard 128 kbit/s, good 192, highest and lossless 320."),
+    ]
+    type: Annotated[StreamType, BeforeValidator(_unquoted), Field(description="Streaming format.")] = "hls"
     container_type: Annotated[
         Container | None,
         BeforeValidator(_unquoted),
-        optional(description="hls: mpegts (default) or mp4; dash: fmp4"),
+        optional(description="For hls mpegts (default) or mp4, for dash fmp4."),
     ] = None
-    audio_config: Annotated[AudioConfig | None, optional(description="by preset")] = None
+    audio_config: Annotated[AudioConfig | None, optional(description="Left out, the preset's.")] = None
 
     @model_validator(mode="after")
     def _container_fits_type(self) -> Quality:

@@ -35,7 +35,10 @@ _MD5_HEX_LENGTH = 32
 
 
 class Pace:
-    """How many bytes a line is given at once, learnt from how long it took for those before. The parts of a file share it."""
+    """How many bytes a line is given at once, learnt from how long it took for those before.
+
+    The parts of a file share it.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -55,9 +58,10 @@ class Pace:
 class PartBody:
     """The multipart form of one part, to be iterated over once and then closed.
 
-    ``pace`` says how much goes out at once. ``sent_bytes`` is how many bytes of the file were handed to the connection, ``md5`` their hash in lower-case hex,
-    whole once the iteration is over. Raises `SourceChangedError` before the form ends if the file is not the one the
-    upload began with, so that AIOZ Stream never takes a part of another file for one of this.
+    ``pace`` says how much goes out at once. ``sent_bytes`` is how many bytes of the file were handed to the connection,
+    ``md5`` their hash in lower-case hex, whole once the iteration is over. Raises `SourceChangedError` before the form
+    ends if the file is not the one the upload began with, so that AIOZ Stream never takes a part of another file for
+    one of this.
     """
 
     def __init__(self, source: Source, part: Part, pace: Pace) -> None:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from .models import Media  # noqa: TC001 - pydantic reads it at run time
 from .transfer import Progress
 
+_STATUS = "As AIOZ Stream says it: transcoding, done, ready, fail and others."
+
 
 class _Result(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -33,7 +35,7 @@ class CompletedUpload(_Result):
     """What complete_upload gives."""
 
     audio_id: str
-    status: str
+    status: str = Field(description=_STATUS)
     next_step: str
 
 
@@ -51,7 +53,7 @@ class AudioLink(_Result):
 
     audio_id: str
     title: str
-    status: str
+    status: str = Field(description=_STATUS)
     ready: bool = Field(description="Whether a stream link is there and the work on it is over.")
     hls_url: str | None
     dash_url: str | None

@@ -155,6 +155,11 @@ class Settings(BaseModel):
         allowed = _named(directories)
         return self.model_copy(update={"allowed_dirs": tuple(allowed)}) if allowed else self
 
+    @property
+    def keys_configured(self) -> bool:
+        """Say whether the environment has both keys."""
+        return self.public_key is not None and self.secret_key is not None
+
     def keys(self, public_key: str | None = None, secret_key: str | None = None) -> Keys:
         """Give the keys to use: the ones passed, which win, or the configured ones.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 import stamina
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import AnswerError, ApiError, AudioNotFoundError, NoAnswerError, NotConnectedError, PartError, StatusError
 from .part_body import Pace, PartBody
@@ -49,24 +49,19 @@ def back_off(error: Exception, *, longest: float = WAIT_ASKED_MAX) -> bool | flo
 
 
 class Progress(BaseModel):
-    """How far an upload is.
-
-    ``path`` is the resolved file. ``sent_bytes`` counts what AIOZ Stream has and what is on the way to it;
-    ``parts_resumed`` parts were there before this process began. ``elapsed_seconds`` and ``bytes_per_second`` are those
-    of this process.
-    """
+    """How far an upload is."""
 
     model_config = ConfigDict(frozen=True)
 
     audio_id: str
     state: Literal["uploaded", "uploading"]
-    path: str
+    path: str = Field(description="The file, links resolved.")
     size_bytes: int
-    sent_bytes: int
+    sent_bytes: int = Field(description="What has arrived and what is on the way.")
     parts_total: int
     parts_done: int
-    parts_resumed: int
-    elapsed_seconds: float
+    parts_resumed: int = Field(description="Parts that had arrived before this process began.")
+    elapsed_seconds: float = Field(description="Since this process began it.")
     bytes_per_second: int
 
 
@@ -180,9 +175,9 @@ class Transfer:
                 self._missing.appendleft(part)
                 return
             kept = f" {self._parts_done} of {self._plan.parts_total} parts have arrived and are not sent again."
+            told = self._parts_done and not isinstance(error, AudioNotFoundError)
             raise PartError(
-                f"Part {part.index + 1} of {self._plan.parts_total} could not be sent: {error}"
-                f"{'' if isinstance(error, AudioNotFoundError) else kept}",
+                f"Part {part.index + 1} of {self._plan.parts_total} could not be sent: {error}{kept if told else ''}",
                 audio_id=self.audio_id,
                 index=part.index,
             ) from error
