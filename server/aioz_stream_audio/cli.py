@@ -36,6 +36,9 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 SANDBOX_PORT = 8788
+HTTP_PORT = 8000
+# The addresses for which the SDK checks Host and Origin: a page in a browser on this machine cannot use the server.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 app = typer.Typer(
     name=APP_NAME,
@@ -89,17 +92,28 @@ def _common(
 
 @app.command()
 def serve(
-    http: Annotated[bool, typer.Option("--http", help="Serve HTTP on 127.0.0.1 instead of stdio.")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --http.")] = 8000,
+    http: Annotated[bool, typer.Option("--http", help="Serve HTTP instead of stdio, on this machine only.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help=f"Port for --http: {HTTP_PORT}.")] = None,
+    host: Annotated[str | None, typer.Option(help=f"Address for --http: {', '.join(LOOPBACK)}.")] = None,
 ) -> None:
     """Serve the four tools to an MCP client, which starts this command itself."""
+    if host not in {None, *LOOPBACK}:
+        raise typer.BadParameter(
+            f"{host!r} is not one of {', '.join(LOOPBACK)}. Whoever reaches the port can upload this machine's audio "
+            "with your keys, and nothing asks who they are; from another machine, come through an SSH tunnel or a "
+            "proxy that asks for a login.",
+            param_hint="--host",
+        )
+    if not http and (port or host):
+        raise typer.BadParameter("is for --http, which was not given.", param_hint="--port" if port else "--host")
     settings = _settings()
     from .mcp_server import build_server
 
     server = build_server(settings)
     if http:
-        typer.echo(f"Serving MCP on http://127.0.0.1:{port}/mcp", err=True)
-        server.run("streamable-http", host="127.0.0.1", port=port)
+        host, port = host or LOOPBACK[0], port or HTTP_PORT
+        typer.echo(f"Serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}/mcp", err=True)
+        server.run("streamable-http", host=host, port=port)
     else:
         # The SDK reads in a thread that no signal wakes, so an orderly end would wait for a line that may never come.
         # What was acknowledged is in the journal.
