@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMMAND := $(BIN)/audio-upload-aioz-stream
 
-.PHONY: demo listen test check format snapshot bench clean
+CLIENTS := .cache/clients
+
+.PHONY: demo listen test test-clients bundle icon check format snapshot bench clean
 
 demo: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify
@@ -18,6 +20,17 @@ test: check
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# Hosts and clients as their users have them, each against the wheel, the bundle or the plugin; needs npm too.
+test-clients: .venv/clients $(CLIENTS)/installed
+	$(BIN)/python -m pytest -m clients tests/clients
+
+bundle: $(CLIENTS)/installed
+	mkdir -p dist
+	PATH="$(CURDIR)/$(CLIENTS)/node/node_modules/node/bin:$$PATH" $(CLIENTS)/node_modules/.bin/mcpb pack . dist/audio-upload-aioz-stream.mcpb
+
+icon:
+	$(PYTHON) assets/draw_icon.py
 
 check: .venv/test
 	$(BIN)/ruff check
@@ -46,4 +59,16 @@ clean:
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+.venv/clients: .venv/test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[clients]'
+	@touch $@
+
+# Node comes first: npm chooses the versions of the others by the Node that it runs on.
+$(CLIENTS)/installed: tests/clients/package.json
+	mkdir -p $(CLIENTS)
+	cp $< $(CLIENTS)/package.json
+	npm install --prefix $(CLIENTS)/node --no-save --no-package-lock --no-audit --no-fund node@24
+	PATH="$(CURDIR)/$(CLIENTS)/node/node_modules/node/bin:$$PATH" npm install --prefix $(CLIENTS) --no-package-lock --no-audit --no-fund
 	@touch $@

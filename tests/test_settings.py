@@ -125,3 +125,14 @@ def test_missing_keys_are_named_with_what_to_do(environ: dict[str, str], missing
 )
 def test_loopback_is_this_machine_and_no_other(host: str, is_it: bool) -> None:  # noqa: FBT001 - a table's column
     assert is_loopback(host) is is_it
+
+
+def test_directories_that_are_named_win_over_the_environments() -> None:
+    settings = Settings.from_environ({"AIOZ_STREAM_ALLOWED_DIRS": "music"})
+    assert settings.restricted_to(["~", f"a{os.pathsep}b"]).allowed_dirs == (Path.home(), Path(f"a{os.pathsep}b"))
+
+
+@pytest.mark.parametrize("named", [[], ["", " "], ["${user_config.allowed_directories}"]])
+def test_without_a_directory_named_the_environments_stay(named: list[str]) -> None:
+    settings = Settings.from_environ({"AIOZ_STREAM_ALLOWED_DIRS": "music"})
+    assert settings.restricted_to(named).allowed_dirs == (Path("music"),)

@@ -90,13 +90,7 @@ def _common(
     pass
 
 
-@app.command()
-def serve(
-    http: Annotated[bool, typer.Option("--http", help="Serve HTTP instead of stdio, on this machine only.")] = False,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help=f"Port for --http: {HTTP_PORT}.")] = None,
-    host: Annotated[str | None, typer.Option(help=f"Address for --http: {', '.join(LOOPBACK)}.")] = None,
-) -> None:
-    """Serve the four tools to an MCP client, which starts this command itself."""
+def _require_loopback(host: str | None) -> None:
     if host not in {None, *LOOPBACK}:
         raise typer.BadParameter(
             f"{host!r} is not one of {', '.join(LOOPBACK)}. Whoever reaches the port can upload this machine's audio "
@@ -104,9 +98,27 @@ def serve(
             "proxy that asks for a login.",
             param_hint="--host",
         )
+
+
+@app.command()
+def serve(
+    directories: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[DIRECTORY]...",
+            help="The only directories to upload from; left out, those of AIOZ_STREAM_ALLOWED_DIRS, or any.",
+            show_default=False,
+        ),
+    ] = None,
+    http: Annotated[bool, typer.Option("--http", help="Serve HTTP instead of stdio, on this machine only.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help=f"Port for --http: {HTTP_PORT}.")] = None,
+    host: Annotated[str | None, typer.Option(help=f"Address for --http: {', '.join(LOOPBACK)}.")] = None,
+) -> None:
+    """Serve the four tools to an MCP client, which starts this command itself."""
+    _require_loopback(host)
     if not http and (port or host):
         raise typer.BadParameter("is for --http, which was not given.", param_hint="--port" if port else "--host")
-    settings = _settings()
+    settings = _settings().restricted_to(directories or ())
     from .mcp_server import build_server
 
     server = build_server(settings)

@@ -25,7 +25,7 @@ from pydantic import (
 from .errors import KeysMissingError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 APP_NAME = "audio-upload-aioz-stream"
 W3STREAM_URL = "https://api-w3stream.attoaioz.cyou/api/videos"
@@ -62,10 +62,12 @@ def _key(value: SecretStr) -> SecretStr:
 
 
 def _directories(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    entries = (entry.strip() for entry in value.split(os.pathsep))
-    return [Path(entry).expanduser() for entry in entries if entry and not _PLACEHOLDER.fullmatch(entry)]
+    return _named(value.split(os.pathsep)) if isinstance(value, str) else value
+
+
+def _named(entries: Iterable[str]) -> list[Path]:
+    stripped = (entry.strip() for entry in entries)
+    return [Path(entry).expanduser() for entry in stripped if entry and not _PLACEHOLDER.fullmatch(entry)]
 
 
 def _upper(value: object) -> object:
@@ -144,6 +146,14 @@ class Settings(BaseModel):
         except ValidationError as error:
             variable = next(str(part) for part in error.errors()[0]["loc"])
             raise SettingsError(f"{variable} must be {_rule(variable)}.", variable=variable) from None
+
+    def restricted_to(self, directories: Iterable[str]) -> Settings:
+        """Give settings that allow no other ``directories``; the same settings where none is named.
+
+        What is empty, or a placeholder that a host left in, names none.
+        """
+        allowed = _named(directories)
+        return self.model_copy(update={"allowed_dirs": tuple(allowed)}) if allowed else self
 
     @property
     def keys_configured(self) -> bool:
