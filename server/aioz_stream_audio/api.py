@@ -6,7 +6,6 @@ Nothing here is sent twice; what may be repeated, and when, is decided by whoeve
 from __future__ import annotations
 
 import json
-import unicodedata
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,6 +24,7 @@ from .errors import (
     NotConnectedError,
     StatusError,
 )
+from .foreign_text import TEXT_MAX_LENGTH, harmless, is_link
 from .models import Media
 from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL
 
@@ -39,7 +39,6 @@ CONNECT_TIMEOUT = 10.0
 SILENCE_TIMEOUT = 60.0
 """Seconds without a byte moving, either way, after which a call has failed. There is no limit on the whole of one."""
 ANSWER_MAX_BYTES = 1024 * 1024
-MESSAGE_MAX_LENGTH = 300
 
 # What AIOZ Stream answers to a part that it has, byte for byte: news of success that was lost on the way.
 _PART_ALREADY_THERE = "Part is already uploaded."
@@ -182,7 +181,8 @@ class AiozStream:
     def _refusal(self, call: str, response: httpx2.Response, said: str) -> StatusError:
         status = response.status_code
         kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(status, response)
-        quoted = f': "{said}"' if said else ""
+        # With no quotation mark in it, it cannot end the quotation and go on in our words.
+        quoted = ': "{}"'.format(said.replace('"', "'")) if said else ""
         stop = "" if said.endswith((".", "!", "?")) else "."
         undone = "" if kind is AudioNotFoundError else f"{_NOT_DONE[call]} "
         return kind(
@@ -197,7 +197,8 @@ class AiozStream:
     def _advice(self, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
         """Give the error for a status, and what to do about it."""
         if response.is_redirect:
-            where = harmless(response.headers.get("location", "")) or "another address"
+            location = response.headers.get("location", "")
+            where = location if is_link(location) and len(location) <= TEXT_MAX_LENGTH else "another address"
             return StatusError, (
                 f"It points to {where}, which is not followed, because the keys would go there too; "
                 "if that is where AIOZ Stream lives now, set AIOZ_STREAM_API_URL to it."
@@ -221,22 +222,11 @@ class AiozStream:
                 return StatusError, "Correct what it names, then try again."
 
 
-def harmless(text: str) -> str:
-    """Make what somebody else wrote fit to show: one line of at most 300 characters, none of them invisible."""
-    line = " ".join("".join(map(_visible, text[: 4 * MESSAGE_MAX_LENGTH])).split())
-    return line if len(line) <= MESSAGE_MAX_LENGTH else line[: MESSAGE_MAX_LENGTH - 1] + "…"
-
-
-def _visible(char: str) -> str:
-    category = unicodedata.category(char)
-    if category == "Cc" or category[0] == "Z":
-        return " "
-    return "" if category[0] == "C" else char
-
-
 def reason(error: Exception) -> str:
     """Give the cause of a transport error in a few words; the library's text names it best where there is one."""
-    return harmless(str(error)) or type(error).__name__
+    # Of an answer that is not HTTP, the library's text ends in what came instead.
+    words, _, _ = str(error).partition(": bytearray(")
+    return harmless(words) or type(error).__name__
 
 
 def _json_object(content: bytes) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from .api import harmless
+from .foreign_text import harmless
 from .models import AudioConfig
 
 if TYPE_CHECKING:

@@ -33,6 +33,12 @@ PRODUCTION_URL = "https://api.aiozstream.network/api/media"
 
 # What a host leaves in the environment where its user filled in nothing, such as ${user_config.public_key}.
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+# A host and a path with nothing in them that would have to be encoded (RFC 3986, sections 3.2.2 and 3.3).
+_PLAIN_URL = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?)(:\d*)?(/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*)?"
+)
+# A host that is no name: an address of IPv6, or whatever ends in a number (WHATWG URL, section 3.5).
+_ADDRESS = re.compile(r".*:.*|(.*\.)?[0-9]+\.?")
 # What can stand in an HTTP header (RFC 9110, section 5.5), less spaces, which are always a slip of copying.
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
@@ -48,9 +54,13 @@ def is_loopback(host: str) -> bool:
 def _api_url(value: str) -> str:
     url = urlsplit(value.strip())
     if not url.hostname or url.query or url.fragment or url.username is not None or url.port == 0:
-        raise ValueError(value)
+        raise ValueError("not an address")
+    if not _PLAIN_URL.fullmatch(url.geturl()):
+        raise ValueError("not an address")
+    if _ADDRESS.fullmatch(url.hostname):
+        ipaddress.ip_address(url.hostname)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname)):
-        raise ValueError(value)
+        raise ValueError("not an address")
     return url.geturl().rstrip("/")
 
 
