@@ -10,6 +10,8 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx2
 from pydantic import ValidationError
@@ -22,11 +24,12 @@ from .errors import (
     KeysRefusedError,
     NoAnswerError,
     NotConnectedError,
+    SettingsError,
     StatusError,
 )
 from .foreign_text import TEXT_MAX_LENGTH, harmless, is_link
 from .models import Media
-from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL
+from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -77,15 +80,51 @@ class PartForm(Protocol):
 def open_client() -> httpx2.AsyncClient:
     """Make the HTTP client that every call of a process shares. Close it, or use it as an async context.
 
-    It trusts the operating system's certificates, takes proxies from the environment, and follows no redirect, because
-    the keys would follow it.
+    It trusts the operating system's certificates or those that ``SSL_CERT_FILE`` names, takes proxies from the
+    environment, and follows no redirect, because the keys would follow it. What is not encrypted, which is for this
+    machine alone, goes through no proxy on another one.
+
+    Raises:
+        SettingsError: the certificates or the proxy that the environment names cannot be used.
     """
-    return httpx2.AsyncClient(
-        headers={"User-Agent": f"{APP_NAME}/{__version__}", "Accept": "application/json"},
-        timeout=httpx2.Timeout(SILENCE_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
-        follow_redirects=False,
-    )
+    try:
+        return httpx2.AsyncClient(
+            mounts=_direct_in_clear(getproxies()),
+            headers={"User-Agent": f"{APP_NAME}/{__version__}", "Accept": "application/json"},
+            timeout=httpx2.Timeout(SILENCE_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+            follow_redirects=False,
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"SSL_CERT_FILE must be a file of certificates in PEM ({reason(error)}); nothing was sent.",
+            variable="SSL_CERT_FILE",
+        ) from None
+    except (ValueError, ImportError, httpx2.InvalidURL):
+        # Not with the library's words: a proxy's address may hold a password.
+        raise SettingsError(
+            "HTTPS_PROXY must be the address of an HTTP proxy, such as http://proxy.example.org:3128, and so must "
+            "HTTP_PROXY and ALL_PROXY where they are set; nothing was sent.",
+            variable="HTTPS_PROXY",
+        ) from None
+
+
+def _direct_in_clear(proxies: Mapping[str, str]) -> dict[str, None]:
+    """Give the addresses that no proxy is asked for: those of ``http:``, unless their proxy is on this machine as well.
+
+    Raises:
+        ValueError: a proxy's address is none.
+    """
+    hosts = {scheme: _proxy_host(proxies[scheme]) for scheme in ("http", "https", "all") if proxies.get(scheme)}
+    return {} if is_loopback(hosts.get("http", hosts.get("all", ""))) else {"http://": None}
+
+
+def _proxy_host(address: str) -> str:
+    url = urlsplit(address if "://" in address else f"http://{address}")
+    # Reading the port checks it; the HTTP client finds out only when it connects.
+    if not url.hostname or url.port == 0:
+        raise ValueError("not an address")
+    return url.hostname
 
 
 class AiozStream:

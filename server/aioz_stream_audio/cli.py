@@ -68,6 +68,8 @@ def _settings() -> Settings:
     settings = Settings.from_environ(os.environ)
     # A retry is news to somebody who looks for the cause of something, and none to others.
     logging.getLogger("stamina").setLevel(logging.INFO if settings.log_level in {"DEBUG", "INFO"} else logging.ERROR)
+    # It logs whole addresses, and the link of a private audio holds a token. What it calls, httpcore2 logs as well.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return settings
 

@@ -153,8 +153,8 @@ def _require_same_file(audio_id: str, source: Source, began_with: str, *, same: 
             path=source.path,
         )
     raise UploadError(
-        f"Audio {audio_id} has parts of another file, {shown(began_with)}, so nothing was sent. Go on with that file, or "
-        f"create a new audio for {given}.",
+        f"Audio {audio_id} has parts of another file, {shown(began_with)}, so nothing was sent. Go on with that file, "
+        f"or create a new audio for {given}.",
         audio_id=audio_id,
     )
 
