@@ -122,3 +122,16 @@ async def proxy_to(port: int) -> AsyncIterator[Proxy]:
     proxy = Proxy(port)
     async with _serving(proxy._handle) as proxy.own_port:  # noqa: SLF001 - its own
         yield proxy
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[int]:
+    """Answer every request on loopback with the same bytes, HTTP or not, and hang up; yields the port."""
+
+    async def handle(client: SocketStream) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.IncompleteRead):
+            await BufferedByteReceiveStream(client).receive_until(b"\r\n\r\n", HEAD_MAX)
+            await client.send(answer)
+
+    async with _serving(handle) as own:
+        yield own

@@ -43,6 +43,11 @@ _ADDRESS = re.compile(r".*:.*|(.*\.)?[0-9]+\.?")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
 
+def is_placeholder(value: str) -> bool:
+    """Whether ``value`` is what a host left in where its user filled in nothing."""
+    return bool(_PLACEHOLDER.fullmatch(value.strip()))
+
+
 def is_loopback(host: str) -> bool:
     """Whether ``host``, a name or an address without brackets, is this machine and no other."""
     try:
@@ -75,7 +80,7 @@ def _directories(value: object) -> object:
     if not isinstance(value, str):
         return value
     entries = (entry.strip() for entry in value.split(os.pathsep))
-    return [Path(entry).expanduser() for entry in entries if entry and not _PLACEHOLDER.fullmatch(entry)]
+    return [Path(entry).expanduser() for entry in entries if entry and not is_placeholder(entry)]
 
 
 def _upper(value: object) -> object:
@@ -148,7 +153,7 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a variable has a value it cannot have; the message is one line that names it.
         """
-        given = {name: value for name, value in environ.items() if value.strip() and not _PLACEHOLDER.fullmatch(value)}
+        given = {name: value for name, value in environ.items() if value.strip() and not is_placeholder(value)}
         try:
             return cls.model_validate(given, by_name=False)
         except ValidationError as error:
@@ -176,17 +181,20 @@ class Settings(BaseModel):
         return Keys(public, secret)
 
 
+def variables(field: str) -> list[str]:
+    """Give the names of the variables that ``field`` of `Settings` is read from; the first that is set wins."""
+    alias = Settings.model_fields[field].validation_alias
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
 def _rule(variable: str) -> str:
     """Give what ``variable`` may be, in words; each field carries them as its description."""
-    return next(
-        str(field.description)
-        for field in Settings.model_fields.values()
-        if isinstance(field.validation_alias, AliasChoices) and variable in field.validation_alias.choices
-    )
+    field = next(name for name in Settings.model_fields if variable in variables(name))
+    return str(Settings.model_fields[field].description)
 
 
 def _passed_key(name: str, value: str | None) -> SecretStr | None:
-    if value is None or not value.strip() or _PLACEHOLDER.fullmatch(value.strip()):
+    if value is None or not value.strip() or is_placeholder(value):
         return None
     try:
         return _key(SecretStr(value))
