@@ -43,6 +43,8 @@ SILENCE_TIMEOUT = 60.0
 """Seconds without a byte moving, either way, after which a call has failed. There is no limit on the whole of one."""
 ANSWER_MAX_BYTES = 1024 * 1024
 
+_KEY_MIN_LENGTH = 8
+
 # What AIOZ Stream answers to a part that it has, byte for byte: news of success that was lost on the way.
 _PART_ALREADY_THERE = "Part is already uploaded."
 
@@ -193,7 +195,7 @@ class AiozStream:
         return bytes(content)
 
     def _answer(self, call: str, response: httpx2.Response, content: bytes) -> dict[str, Any]:
-        answer = _json_object(content)
+        answer = _json_object(self._without_keys(content))
         if not response.is_success:
             raise self._refusal(call, response, harmless(_message(answer)))
         if answer is None:
@@ -203,6 +205,13 @@ class AiozStream:
         if answer.get("status") != "success":
             raise self._nonsense(call, 'an answer without "status": "success"')
         return answer
+
+    def _without_keys(self, content: bytes) -> bytes:
+        """Take out what an answer repeats of the keys; one too short to be a key may stand there for another reason."""
+        for key in self._keys.headers().values():
+            if len(key) >= _KEY_MIN_LENGTH:
+                content = content.replace(key.encode(), b"[key]")
+        return content
 
     def _media(self, call: str, answer: dict[str, Any]) -> Media:
         try:
@@ -236,7 +245,7 @@ class AiozStream:
     def _advice(self, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
         """Give the error for a status, and what to do about it."""
         if response.is_redirect:
-            location = response.headers.get("location", "")
+            location = self._without_keys(response.headers.get("location", "").encode()).decode()
             where = location if is_link(location) and len(location) <= TEXT_MAX_LENGTH else "another address"
             return StatusError, (
                 f"It points to {where}, which is not followed, because the keys would go there too; "
