@@ -262,22 +262,16 @@ async def test_what_came_instead_of_http_is_not_shown() -> None:
         await stream(handler).detail(ID)
 
 
-async def test_an_answer_that_repeats_the_keys_is_shown_without_them() -> None:
+async def test_a_refusal_that_repeats_the_keys_is_shown_without_them() -> None:
     refusal = {"status": "fail", "message": "Key secret-marked of public-marked is wrong."}
     with pytest.raises(StatusError, match=r"Key \[key\] of \[key\] is wrong\."):
         await answering(400, refusal).detail(ID)
-    with pytest.raises(StatusError, match="points to another address"):
-        await answering(302, b"", location="https://a.example/?key=secret-marked é").detail(ID)
     with pytest.raises(StatusError, match=r"points to https://a\.example/\?key=\[key\],"):
         await answering(302, b"", location="https://a.example/?key=secret-marked").detail(ID)
-    media = await answering(200, {"status": "success", "data": {"id": ID, "title": "secret-marked"}}).detail(ID)
-    assert media.title == "[key]"
 
 
-async def test_a_key_too_short_to_be_one_does_not_spoil_answers() -> None:
-    api = AiozStream(
-        httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=OK))),
-        W3STREAM_URL,
-        Keys(SecretStr("a"), SecretStr("s")),
-    )
-    assert (await api.detail(ID)).title == "t"
+async def test_a_key_too_short_to_be_one_is_not_taken_out_of_words() -> None:
+    keys = Keys(SecretStr("a"), SecretStr("b"))
+    refusing = httpx2.MockTransport(lambda _: httpx2.Response(400, json={"message": "A bad day."}))
+    with pytest.raises(StatusError, match=r"A bad day\."):
+        await AiozStream(httpx2.AsyncClient(transport=refusing), W3STREAM_URL, keys).detail(ID)

@@ -195,23 +195,26 @@ class AiozStream:
         return bytes(content)
 
     def _answer(self, call: str, response: httpx2.Response, content: bytes) -> dict[str, Any]:
-        answer = _json_object(self._without_keys(content))
+        answer = _json_object(content)
         if not response.is_success:
-            raise self._refusal(call, response, harmless(_message(answer)))
+            raise self._refusal(call, response, self._said(answer))
         if answer is None:
             raise self._nonsense(call, "an empty answer" if not content else "an answer that is not a JSON object")
         if answer.get("status") in {"fail", "error"}:
-            raise self._refusal(call, response, harmless(_message(answer)))
+            raise self._refusal(call, response, self._said(answer))
         if answer.get("status") != "success":
             raise self._nonsense(call, 'an answer without "status": "success"')
         return answer
 
-    def _without_keys(self, content: bytes) -> bytes:
+    def _without_keys(self, text: str) -> str:
         """Take out what an answer repeats of the keys; one too short to be a key may stand there for another reason."""
         for key in self._keys.headers().values():
-            if len(key) >= _KEY_MIN_LENGTH:
-                content = content.replace(key.encode(), b"[key]")
-        return content
+            text = text.replace(key, "[key]") if len(key) >= _KEY_MIN_LENGTH else text
+        return text
+
+    def _said(self, answer: dict[str, Any] | None) -> str:
+        message = (answer or {}).get("message")
+        return self._without_keys(harmless(message)) if isinstance(message, str) else ""
 
     def _media(self, call: str, answer: dict[str, Any]) -> Media:
         try:
@@ -245,7 +248,7 @@ class AiozStream:
     def _advice(self, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
         """Give the error for a status, and what to do about it."""
         if response.is_redirect:
-            location = self._without_keys(response.headers.get("location", "").encode()).decode()
+            location = self._without_keys(response.headers.get("location", ""))
             where = location if is_link(location) and len(location) <= TEXT_MAX_LENGTH else "another address"
             return StatusError, (
                 f"It points to {where}, which is not followed, because the keys would go there too; "
@@ -283,11 +286,6 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _message(answer: dict[str, Any] | None) -> str:
-    message = (answer or {}).get("message")
-    return message if isinstance(message, str) else ""
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
