@@ -596,6 +596,30 @@ async def test_a_reader_that_leaves_early_gets_no_traceback(at_sandbox: dict[str
     assert done.returncode == cli.FAILED
 
 
+async def test_the_doctor_prints_a_line_for_each_thing_and_is_content_with_a_sandbox(
+    command: Command, at_sandbox: dict[str, str]
+) -> None:
+    done = await command("doctor")
+    assert (done.status, done.err) == (cli.DONE, "")
+    assert done.out.splitlines()[-1] == "ok   keys: accepted"
+    assert at_sandbox["AIOZ_STREAM_API_URL"] in done.out
+    assert SECRET_KEY not in done.out
+
+
+async def test_the_doctor_tells_a_program_what_to_do_and_that_there_is_something(
+    command: Command, at_sandbox: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del at_sandbox
+    monkeypatch.setenv("STREAM_SECRET_KEY", "secret-marked")
+    monkeypatch.setenv("AIOZ_STREAM_LOG_LEVEL", "loud")
+    done = await command("doctor", "--json")
+    assert (done.status, done.err) == (cli.FAILED, "")
+    assert done.result["ok"] is False
+    wrong = [finding["name"] for finding in done.result["findings"] if not finding["ok"]]
+    assert wrong == ["AIOZ_STREAM_LOG_LEVEL", "keys"]
+    assert "marked" not in done.out
+
+
 async def test_the_version_is_shown(command: Command) -> None:
     assert await command("--version") == Outcome(0, f"{__version__}\n", "")
 
@@ -603,7 +627,7 @@ async def test_the_version_is_shown(command: Command) -> None:
 async def test_without_a_command_the_help_is_shown(command: Command) -> None:
     done = await command()
     assert done.status == cli.WRONG_USAGE
-    for name in ("serve", "upload", "link", "sandbox"):
+    for name in ("serve", "upload", "link", "sandbox", "doctor"):
         assert name in done.out + done.err
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
@@ -71,6 +71,8 @@ def _settings() -> Settings:
     settings = Settings.from_environ(os.environ)
     # A retry is news to somebody who looks for the cause of something, and none to others.
     logging.getLogger("stamina").setLevel(logging.INFO if settings.log_level in {"DEBUG", "INFO"} else logging.ERROR)
+    # It logs whole addresses, and the link of a private audio holds a token. What it calls, httpcore2 logs as well.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return settings
 
@@ -272,6 +274,23 @@ async def _link(settings: Settings, audio_id: str, wait: bool, as_json: bool, sa
     result = link_of(media)
     typer.echo(result.model_dump_json(ensure_ascii=True) if as_json else in_words(result))
     return media.status not in FINAL_STATUSES and (media.ready or not wait)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Check the settings, the state directory, the way to AIOZ Stream and the keys, and say what to do.
+
+    It sends nothing but two reads of an audio that does not exist.
+    """
+    with suppress(SettingsError):  # which is one of the things to tell of
+        _settings()
+    from .doctor import examine
+
+    diagnosis = anyio.run(examine, os.environ)
+    typer.echo(diagnosis.model_dump_json(ensure_ascii=True) if as_json else str(diagnosis))
+    raise typer.Exit(DONE if diagnosis.ok else FAILED)
 
 
 @app.command("sandbox")

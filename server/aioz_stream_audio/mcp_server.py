@@ -17,8 +17,8 @@ from mcp.types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, Tool
 from pydantic import Field, ValidationError
 
 from . import __version__, transcoding
-from .api import harmless
 from .errors import AiozStreamError
+from .foreign_text import quoted
 from .guidance import ENCODING_REFERENCE_URI, INSTRUCTIONS, conversation
 from .inputs import explain, unknown
 from .models import AUDIO_ID, METADATA_MAX, CreateAudio, Description, Media, Metadata, Quality, Tags, Title, optional
@@ -158,7 +158,7 @@ def _next_step(media: Media) -> str:
         )
     early = " A link is there already, but not every quality." if media.hls_url or media.assets.dash_url else ""
     return (
-        f"Not ready yet: its status is {harmless(media.status)}.{early} Tell the user, and call get_audio_link with "
+        f"Not ready yet: its status is {quoted(media.status)}.{early} Tell the user, and call get_audio_link with "
         f"audio_id {media.id} and wait_seconds 45 until ready is true; a long file can take minutes."
     )
 

@@ -28,7 +28,7 @@ from mcp.types import (
 )
 from pydantic import BaseModel
 
-from .api import harmless
+from .foreign_text import harmless
 from .settings import APP_NAME
 
 MANIFEST = "SKILL.md"
