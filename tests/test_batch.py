@@ -163,7 +163,7 @@ async def test_an_audio_that_becomes_no_stream_is_a_failure_that_names_its_statu
     out, err = capsys.readouterr()
     assert out == ""
     assert "could not make a stream of it: the status of audio " in err
-    assert "is 'fail'" in err
+    assert "is fail." in err
 
 
 async def test_a_link_that_was_verified_says_that_it_plays(settings: Settings, tmp_path: Path, capsys: Capture) -> None:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import anyio
 import httpx2
@@ -596,6 +596,30 @@ async def test_a_reader_that_leaves_early_gets_no_traceback(at_sandbox: dict[str
     assert done.returncode == cli.FAILED
 
 
+async def test_the_doctor_prints_a_line_for_each_thing_and_is_content_with_a_sandbox(
+    command: Command, at_sandbox: dict[str, str]
+) -> None:
+    done = await command("doctor")
+    assert (done.status, done.err) == (cli.DONE, "")
+    assert done.out.splitlines()[-1] == "ok   keys: accepted"
+    assert at_sandbox["AIOZ_STREAM_API_URL"] in done.out
+    assert SECRET_KEY not in done.out
+
+
+async def test_the_doctor_tells_a_program_what_to_do_and_that_there_is_something(
+    command: Command, at_sandbox: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del at_sandbox
+    monkeypatch.setenv("STREAM_SECRET_KEY", "secret-marked")
+    monkeypatch.setenv("AIOZ_STREAM_LOG_LEVEL", "loud")
+    done = await command("doctor", "--json")
+    assert (done.status, done.err) == (cli.FAILED, "")
+    assert done.result["ok"] is False
+    wrong = [finding["name"] for finding in done.result["findings"] if not finding["ok"]]
+    assert wrong == ["AIOZ_STREAM_LOG_LEVEL", "keys"]
+    assert "marked" not in done.out
+
+
 async def test_the_version_is_shown(command: Command) -> None:
     assert await command("--version") == Outcome(0, f"{__version__}\n", "")
 
@@ -603,7 +627,7 @@ async def test_the_version_is_shown(command: Command) -> None:
 async def test_without_a_command_the_help_is_shown(command: Command) -> None:
     done = await command()
     assert done.status == cli.WRONG_USAGE
-    for name in ("serve", "upload", "link", "sandbox"):
+    for name in ("serve", "upload", "link", "sandbox", "doctor"):
         assert name in done.out + done.err
 
 
@@ -631,17 +655,56 @@ async def test_serve_tells_a_person_at_a_terminal_what_it_waits_for_and_how_to_e
         os.close(terminal)
 
 
-async def test_serve_http_serves_the_tools_on_loopback(clean: dict[str, str]) -> None:
+@asynccontextmanager
+async def serving_http(clean: dict[str, str], *options: str) -> AsyncIterator[int]:
     port = free_port()
-    async with running(
-        "serve", "--http", "--port", str(port), env=clean | {"AIOZ_STREAM_LOG_LEVEL": "INFO"}
-    ) as serving:
+    environ = clean | {"AIOZ_STREAM_LOG_LEVEL": "INFO"}
+    async with running("serve", "--http", "--port", str(port), *options, env=environ) as serving:
         await read_until(serving.stderr, "Uvicorn running on")
-        async with Client(f"http://127.0.0.1:{port}/mcp") as client:
-            names = [tool.name for tool in (await client.list_tools()).tools]
+        yield port
         serving.send_signal(signal.SIGINT)
         await serving.wait()
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_serve_http_serves_the_tools_on_loopback_in_both_eras_of_the_protocol(
+    clean: dict[str, str], era: Literal["auto", "legacy"]
+) -> None:
+    async with serving_http(clean) as port, Client(f"http://127.0.0.1:{port}/mcp", mode=era) as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        answer = await client.call_tool("create_audio", {"title": "t"})
     assert names == ["create_audio", "upload_audio_file", "complete_upload", "get_audio_link"]
+    assert answer.is_error  # no keys; that it was asked is what matters
+
+
+async def test_serve_http_answers_no_page_of_another_site(clean: dict[str, str]) -> None:
+    """A page may post to loopback, or have its own name point there (DNS rebinding)."""
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    async with serving_http(clean) as port, httpx2.AsyncClient() as browser:
+        url = f"http://127.0.0.1:{port}/mcp"
+        strange_origin = await browser.post(url, json=ping, headers=accept | {"Origin": "https://evil.example"})
+        strange_host = await browser.post(url, json=ping, headers=accept | {"Host": "evil.example"})
+        own = await browser.post(url, json=ping, headers=accept | {"Origin": f"http://127.0.0.1:{port}"})
+    assert (strange_origin.status_code, strange_host.status_code) == (403, 421)
+    assert own.status_code not in {403, 421}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--http", "--host", "0.0.0.0"), "Whoever reaches the port can upload this machine's audio with your keys"),
+        (("--http", "--host", "192.0.2.1"), "'192.0.2.1' is not one of 127.0.0.1, ::1, localhost."),
+        (("--port", "8000"), "--port: is for --http, which was not given."),
+        (("--host", "localhost"), "--host: is for --http, which was not given."),
+    ],
+)
+async def test_serve_refuses_an_address_beyond_this_machine_and_options_that_would_do_nothing(
+    clean: dict[str, str], options: tuple[str, ...], words: str
+) -> None:
+    refused = await process("serve", *options, env=clean)
+    assert refused.status == 2
+    assert words in " ".join(refused.err.replace("│", " ").split())
 
 
 async def test_serve_uploads_from_the_directories_after_it_and_from_no_other(

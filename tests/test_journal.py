@@ -412,7 +412,29 @@ async def test_nothing_of_a_file_is_kept_but_its_path_size_and_time(journal: Jou
     with closing(sqlite3.connect(journal.path)) as db:
         (upload,) = db.execute("SELECT * FROM upload").fetchall()
         parts = db.execute("SELECT * FROM part").fetchall()
-    *known, created, updated = upload
+    *known, created, updated, _seal = upload
     assert known == [API, "a", str(SONG.path), SONG.size, SONG.modified_ns, MIB, "request", "unsent"]
     assert created <= updated <= time.time()
-    assert parts == [(API, "a", 0, "md5")]
+    assert [part[:-1] for part in parts] == [(API, "a", 0, "md5")]
+
+
+async def test_a_row_that_was_changed_from_outside_makes_the_journal_a_damaged_one(journal: Journal) -> None:
+    """Guards against half a file that counts as the whole of it, because one bit of the parts' size is wrong."""
+    await journal.begin("a", SONG, MIB)
+    await acknowledge_all(journal, "a", range(5))
+    for statement in ("UPDATE upload SET part_size = 2 * part_size", "UPDATE part SET part_index = part_index + 5"):
+        await journal.aclose()
+        change(journal, statement)
+        assert await journal.get("a") is None
+        await journal.begin("a", SONG, MIB)
+        await acknowledge_all(journal, "a", range(5))
+
+
+async def test_a_journal_of_the_version_without_seals_begins_anew(journal: Journal) -> None:
+    await journal.begin("a", SONG, MIB)
+    await journal.aclose()
+    for table in ("upload", "part"):
+        change(journal, f"ALTER TABLE {table} DROP COLUMN seal")
+    change(journal, "PRAGMA user_version = 1")
+    assert await journal.get("a") is None
+    assert (await journal.begin("a", SONG, MIB)).parts_done == 0

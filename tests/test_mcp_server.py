@@ -147,7 +147,7 @@ async def test_a_wrong_request_for_the_prompt_is_refused_and_never_logged_with_i
 
 
 async def test_the_reference_names_every_value_that_the_schema_allows(client: Client) -> None:
-    (resource,) = (await client.list_resources()).resources
+    resource = (await client.list_resources()).resources[0]
     assert (resource.uri, resource.mime_type) == ("aioz-stream://encoding-reference", "text/markdown")
     (content,) = (await client.read_resource(resource.uri)).contents
     assert isinstance(content, TextResourceContents)

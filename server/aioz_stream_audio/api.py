@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx2
 from pydantic import ValidationError
@@ -24,10 +25,12 @@ from .errors import (
     KeysRefusedError,
     NoAnswerError,
     NotConnectedError,
+    SettingsError,
     StatusError,
 )
+from .foreign_text import TEXT_MAX_LENGTH, harmless, is_link
 from .models import Media
-from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL
+from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -40,7 +43,8 @@ CONNECT_TIMEOUT = 10.0
 SILENCE_TIMEOUT = 60.0
 """Seconds without a byte moving, either way, after which a call has failed. There is no limit on the whole of one."""
 ANSWER_MAX_BYTES = 1024 * 1024
-MESSAGE_MAX_LENGTH = 300
+
+_KEY_MIN_LENGTH = 8
 
 # What AIOZ Stream answers to a part that it has, byte for byte: news of success that was lost on the way.
 _PART_ALREADY_THERE = "Part is already uploaded."
@@ -87,15 +91,51 @@ class PartForm(Protocol):
 def open_client() -> httpx2.AsyncClient:
     """Make the HTTP client that every call of a process shares. Close it, or use it as an async context.
 
-    It trusts the operating system's certificates, takes proxies from the environment, and follows no redirect, because
-    the keys would follow it.
+    It trusts the operating system's certificates or those that ``SSL_CERT_FILE`` names, takes proxies from the
+    environment, and follows no redirect, because the keys would follow it. What is not encrypted, which is for this
+    machine alone, goes through no proxy on another one.
+
+    Raises:
+        SettingsError: the certificates or the proxy that the environment names cannot be used.
     """
-    return httpx2.AsyncClient(
-        headers={"User-Agent": f"{APP_NAME}/{__version__}", "Accept": "application/json"},
-        timeout=httpx2.Timeout(SILENCE_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None),
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
-        follow_redirects=False,
-    )
+    try:
+        return httpx2.AsyncClient(
+            mounts=_direct_in_clear(getproxies()),
+            headers={"User-Agent": f"{APP_NAME}/{__version__}", "Accept": "application/json"},
+            timeout=httpx2.Timeout(SILENCE_TIMEOUT, connect=CONNECT_TIMEOUT, pool=None),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+            follow_redirects=False,
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"SSL_CERT_FILE must be a file of certificates in PEM ({reason(error)}); nothing was sent.",
+            variable="SSL_CERT_FILE",
+        ) from None
+    except (ValueError, ImportError, httpx2.InvalidURL):
+        # Not with the library's words: a proxy's address may hold a password.
+        raise SettingsError(
+            "HTTPS_PROXY must be the address of an HTTP proxy, such as http://proxy.example.org:3128, and so must "
+            "HTTP_PROXY and ALL_PROXY where they are set; nothing was sent.",
+            variable="HTTPS_PROXY",
+        ) from None
+
+
+def _direct_in_clear(proxies: Mapping[str, str]) -> dict[str, None]:
+    """Give the addresses that no proxy is asked for: those of ``http:``, unless their proxy is on this machine as well.
+
+    Raises:
+        ValueError: a proxy's address is none.
+    """
+    hosts = {scheme: _proxy_host(proxies[scheme]) for scheme in ("http", "https", "all") if proxies.get(scheme)}
+    return {} if is_loopback(hosts.get("http", hosts.get("all", ""))) else {"http://": None}
+
+
+def _proxy_host(address: str) -> str:
+    url = urlsplit(address if "://" in address else f"http://{address}")
+    # Reading the port checks it; the HTTP client finds out only when it connects.
+    if not url.hostname or url.port == 0:
+        raise ValueError("not an address")
+    return url.hostname
 
 
 class AiozStream:
@@ -166,12 +206,22 @@ class AiozStream:
     def _answer(self, call: str, response: httpx2.Response, content: bytes) -> dict[str, Any]:
         answer = _json_object(content)
         if not response.is_success or (answer or {}).get("status") in {"fail", "error"}:
-            raise self._refusal(call, response, harmless(_message(answer)))
+            raise self._refusal(call, response, self._said(answer))
         if answer is None:
             raise self._nonsense(call, "an empty answer" if not content else "an answer that is not a JSON object")
         if answer.get("status") != "success":
             raise self._nonsense(call, 'an answer without "status": "success"')
         return answer
+
+    def _without_keys(self, text: str) -> str:
+        """Take out what an answer repeats of the keys; one too short to be a key may stand there for another reason."""
+        for key in self._keys.headers().values():
+            text = text.replace(key, "[key]") if len(key) >= _KEY_MIN_LENGTH else text
+        return text
+
+    def _said(self, answer: dict[str, Any] | None) -> str:
+        message = (answer or {}).get("message")
+        return self._without_keys(harmless(message)) if isinstance(message, str) else ""
 
     def _media(self, call: str, answer: dict[str, Any]) -> Media:
         try:
@@ -190,7 +240,8 @@ class AiozStream:
         status = response.status_code
         kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(status, response)
         advice = _REMEDIES.get(said, advice)
-        quoted = f': "{said}"' if said else ""
+        # With no quotation mark in it, it cannot end the quotation and go on in our words.
+        quoted = ': "{}"'.format(said.replace('"', "'")) if said else ""
         stop = "" if said.endswith((".", "!", "?")) else "."
         undone = "" if kind is AudioNotFoundError else f"{_NOT_DONE[call]} "
         return kind(
@@ -205,7 +256,8 @@ class AiozStream:
     def _advice(self, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
         """Give the error for a status, and what to do about it."""
         if response.is_redirect:
-            where = harmless(response.headers.get("location", "")) or "another address"
+            location = self._without_keys(response.headers.get("location", ""))
+            where = location if is_link(location) and len(location) <= TEXT_MAX_LENGTH else "another address"
             return StatusError, (
                 f"It points to {where}, which is not followed, because the keys would go there too; "
                 "if that is where AIOZ Stream lives now, set AIOZ_STREAM_API_URL to it."
@@ -231,22 +283,11 @@ class AiozStream:
                 return StatusError, "Correct what it names, then try again."
 
 
-def harmless(text: str) -> str:
-    """Make what somebody else wrote fit to show: one line of at most 300 characters, none of them invisible."""
-    line = " ".join("".join(map(_visible, text[: 4 * MESSAGE_MAX_LENGTH])).split())
-    return line if len(line) <= MESSAGE_MAX_LENGTH else line[: MESSAGE_MAX_LENGTH - 1] + "…"
-
-
-def _visible(char: str) -> str:
-    category = unicodedata.category(char)
-    if category == "Cc" or category[0] == "Z":
-        return " "
-    return "" if category[0] == "C" else char
-
-
 def reason(error: Exception) -> str:
     """Give the cause of a transport error in a few words; the library's text names it best where there is one."""
-    return harmless(str(error)) or type(error).__name__
+    # Of an answer that is not HTTP, the library's text ends in what came instead.
+    words, _, _ = str(error).partition(": bytearray(")
+    return harmless(words) or type(error).__name__
 
 
 def _json_object(content: bytes) -> dict[str, Any] | None:
@@ -255,11 +296,6 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _message(answer: dict[str, Any] | None) -> str:
-    message = (answer or {}).get("message")
-    return message if isinstance(message, str) else ""
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

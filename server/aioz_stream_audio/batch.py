@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from .api import harmless
 from .display import display
 from .errors import AiozStreamError
+from .foreign_text import harmless
 from .playback import play
 from .publication import publish
 from .uploads import open_uploads

@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
@@ -36,6 +36,9 @@ FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 SANDBOX_PORT = 8788
+HTTP_PORT = 8000
+# The addresses for which the SDK checks Host and Origin: a page in a browser on this machine cannot use the server.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 app = typer.Typer(
     name=APP_NAME,
@@ -68,6 +71,8 @@ def _settings() -> Settings:
     settings = Settings.from_environ(os.environ)
     # A retry is news to somebody who looks for the cause of something, and none to others.
     logging.getLogger("stamina").setLevel(logging.INFO if settings.log_level in {"DEBUG", "INFO"} else logging.ERROR)
+    # It logs whole addresses, and the link of a private audio holds a token. What it calls, httpcore2 logs as well.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     return settings
 
@@ -87,6 +92,16 @@ def _common(
     pass
 
 
+def _require_loopback(host: str | None) -> None:
+    if host not in {None, *LOOPBACK}:
+        raise typer.BadParameter(
+            f"{host!r} is not one of {', '.join(LOOPBACK)}. Whoever reaches the port can upload this machine's audio "
+            "with your keys, and nothing asks who they are; from another machine, come through an SSH tunnel or a "
+            "proxy that asks for a login.",
+            param_hint="--host",
+        )
+
+
 @app.command()
 def serve(
     directories: Annotated[
@@ -97,17 +112,22 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    http: Annotated[bool, typer.Option("--http", help="Serve HTTP on 127.0.0.1 instead of stdio.")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for --http.")] = 8000,
+    http: Annotated[bool, typer.Option("--http", help="Serve HTTP instead of stdio, on this machine only.")] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help=f"Port for --http: {HTTP_PORT}.")] = None,
+    host: Annotated[str | None, typer.Option(help=f"Address for --http: {', '.join(LOOPBACK)}.")] = None,
 ) -> None:
     """Serve the four tools to an MCP client, which starts this command itself."""
+    _require_loopback(host)
+    if not http and (port or host):
+        raise typer.BadParameter("is for --http, which was not given.", param_hint="--port" if port else "--host")
     settings = _settings().restricted_to(directories or ())
     from .mcp_server import build_server
 
     server = build_server(settings)
     if http:
-        typer.echo(f"Serving MCP on http://127.0.0.1:{port}/mcp", err=True)
-        server.run("streamable-http", host="127.0.0.1", port=port)
+        host, port = host or LOOPBACK[0], port or HTTP_PORT
+        typer.echo(f"Serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}/mcp", err=True)
+        server.run("streamable-http", host=host, port=port)
     else:
         # The SDK reads in a thread that no signal wakes, so an orderly end would wait for a line that may never come.
         # What was acknowledged is in the journal.
@@ -254,6 +274,23 @@ async def _link(settings: Settings, audio_id: str, wait: bool, as_json: bool, sa
     result = link_of(media)
     typer.echo(result.model_dump_json(ensure_ascii=True) if as_json else in_words(result))
     return media.status not in FINAL_STATUSES and (media.ready or not wait)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Check the settings, the state directory, the way to AIOZ Stream and the keys, and say what to do.
+
+    It sends nothing but two reads of an audio that does not exist.
+    """
+    with suppress(SettingsError):  # which is one of the things to tell of
+        _settings()
+    from .doctor import examine
+
+    diagnosis = anyio.run(examine, os.environ)
+    typer.echo(diagnosis.model_dump_json(ensure_ascii=True) if as_json else str(diagnosis))
+    raise typer.Exit(DONE if diagnosis.ok else FAILED)
 
 
 @app.command("sandbox")

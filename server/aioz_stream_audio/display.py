@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from .api import harmless
+from .foreign_text import harmless, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class _Line:
     async def status(self, media: Media) -> None:
         if media.status != self._status:
             self._status = media.status
-            self._say(f"uploaded; its status is {harmless(media.status)}")
+            self._say(f"uploaded; its status is {quoted(media.status)}")
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._name}: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -63,7 +63,7 @@ class _Bar(_Line):
         self._bars.update(self._task, completed=progress.sent_bytes)
 
     async def status(self, media: Media) -> None:
-        self._bars.update(self._task, state=harmless(media.status))
+        self._bars.update(self._task, state=quoted(media.status))
 
 
 class Display:

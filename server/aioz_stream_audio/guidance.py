@@ -1,8 +1,6 @@
-"""What agents are told beside the tools: the server's instructions, a guided conversation, and what can be encoded."""
+"""What agents are told beside the tools: the server's instructions and a guided conversation."""
 
 from __future__ import annotations
-
-from .models import BIT_RATE_MAX, BIT_RATE_MIN, CONTAINERS, PRESET_BIT_RATES, PRESET_SAMPLE_RATES, SAMPLE_RATES
 
 INSTRUCTIONS = (
     "Puts an audio file of the user's on AIOZ Stream and brings back a streaming link. Chain the tools create_audio, "
@@ -45,61 +43,3 @@ def conversation(*, keys_configured: bool, path: str, title: str, wishes: str) -
     ]
     numbered = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
     return f"Put an audio file of mine on AIOZ Stream and bring me back a link that plays.\n\n{numbered}"
-
-
-def encoding_reference() -> str:
-    """Give what a quality of a custom upload can be, as Markdown. The tools' schemas allow the same, no more."""
-    presets = "\n".join(
-        f"| `{preset}` | {bit_rate:,} bit/s | {PRESET_SAMPLE_RATES[preset]:,} Hz |"
-        for preset, bit_rate in PRESET_BIT_RATES.items()
-    )
-    formats = "\n".join(
-        f"| `{kind}` | {' or '.join(f'`{container}`' for container in containers)} |"
-        for kind, containers in CONTAINERS.items()
-    )
-    return f"""\
-# What AIOZ Stream can make of an audio file
-
-A custom upload names one or more `qualities`; each becomes a stream. A default upload names none: AIOZ Stream chooses.
-
-## Presets (`resolution`)
-
-What `audio_config` leaves out is filled in by the preset:
-
-| preset | `bitrate` | `sample_rate` |
-|---|---|---|
-{presets}
-
-## Streaming formats (`type`)
-
-| `type` | `container_type`, the first by default |
-|---|---|
-{formats}
-
-HLS plays nearly everywhere and is the default. Audio on AIOZ Stream has streaming links only, no MP4 to download, and a
-DASH link only where a quality of type `dash` was asked for.
-
-## `audio_config`
-
-| field | values | default |
-|---|---|---|
-| `codec` | `aac` | `aac` |
-| `bitrate` | {BIT_RATE_MIN:,} to {BIT_RATE_MAX:,} bit/s; `"320k"` is taken for 320000 | by preset |
-| `sample_rate` | {", ".join(map(str, SAMPLE_RATES))} Hz | by preset |
-| `channels` | `"2"` for stereo, `"1"` for mono; a mono file may be refused with `"2"` | `"2"` |
-| `language` | a BCP 47 code, such as `en`, `vi` or `pt-BR` | none |
-| `index` | which audio track of the file, counted from 0 | 0 |
-
-Some accounts are capped at 256,000 bit/s; AIOZ Stream's own message says so then.
-
-## Which to choose
-
-| for | `bitrate` | `sample_rate` |
-|---|---|---|
-| speech, podcasts | 64,000 to 128,000 | 22,050 or 32,000 |
-| music, standard | 128,000 to 192,000 | 44,100 or 48,000 |
-| music, high quality | 192,000 to 256,000 | 44,100 or 48,000 |
-| music, highest quality | 256,000 to 320,000 | 44,100 or 48,000 |
-
-More than the source has gains nothing: a recording at 128 kbit/s does not improve at 320.
-"""

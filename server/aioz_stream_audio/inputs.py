@@ -7,7 +7,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
-from .api import harmless
+from .foreign_text import harmless
 from .models import AudioConfig, Quality
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -23,14 +24,14 @@ import filelock
 from .errors import JournalError, UploadBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from .source import Source
 
 logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-VERSION = 1
+VERSION = 2
 # AIOZ Stream deletes an audio object that was not completed after 24 hours; an hour less leaves time to send the rest.
 RESUMABLE_SECONDS = 23 * 3600
 KEEP_SECONDS = 7 * 24 * 3600
@@ -42,14 +43,25 @@ CREATE TABLE upload (
     api_url TEXT NOT NULL, audio_id TEXT NOT NULL,
     path TEXT NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, part_size INTEGER NOT NULL,
     request TEXT, complete TEXT NOT NULL DEFAULT 'unsent', created REAL NOT NULL, updated REAL NOT NULL,
+    seal TEXT NOT NULL,
     PRIMARY KEY (api_url, audio_id)
 ) STRICT;
 CREATE TABLE part (
     api_url TEXT NOT NULL, audio_id TEXT NOT NULL, part_index INTEGER NOT NULL, md5 TEXT NOT NULL,
+    seal TEXT NOT NULL,
     PRIMARY KEY (api_url, audio_id, part_index),
     FOREIGN KEY (api_url, audio_id) REFERENCES upload ON DELETE CASCADE
 ) STRICT;
 """
+
+_DROP = "DROP TABLE part; DROP TABLE upload;"
+
+# What never changes of a row. Its seal tells when it did after all: with one bit of a part's size wrong, half a file
+# would count as the whole of it.
+_SEALED = {
+    "upload": "api_url, audio_id, path, size, modified_ns, part_size",
+    "part": "api_url, audio_id, part_index, md5",
+}
 
 _SELECT = "SELECT audio_id, path, size, modified_ns, part_size, complete FROM upload WHERE api_url = ?"
 
@@ -132,20 +144,11 @@ class Journal:
 
         def insert(db: sqlite3.Connection) -> Record:
             db.execute("DELETE FROM upload WHERE updated < ?", (now - KEEP_SECONDS,))
+            fixed = (self._api_url, audio_id, source.path_text, source.size, source.modified_ns, part_size)
             db.execute(
-                "INSERT INTO upload (api_url, audio_id, path, size, modified_ns, part_size, request, created, updated)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (
-                    self._api_url,
-                    audio_id,
-                    source.path_text,
-                    source.size,
-                    source.modified_ns,
-                    part_size,
-                    request,
-                    now,
-                    now,
-                ),
+                f"INSERT INTO upload ({_SEALED['upload']}, request, created, updated, seal)"  # noqa: S608 - a constant
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (*fixed, request, now, now, _seal(fixed)),
             )
             record = self._record(db, "audio_id = ?", audio_id)
             assert record is not None  # noqa: S101 - put there one statement ago, in the same transaction
@@ -157,9 +160,10 @@ class Journal:
         """Note that AIOZ Stream has a part. Done even while the caller is being cancelled."""
 
         def insert(db: sqlite3.Connection) -> None:
+            fixed = (self._api_url, audio_id, index, md5)
             db.execute(
-                "INSERT INTO part (api_url, audio_id, part_index, md5) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (self._api_url, audio_id, index, md5),
+                f"INSERT INTO part ({_SEALED['part']}, seal) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",  # noqa: S608 - likewise
+                (*fixed, _seal(fixed)),
             )
             self._touch(db, audio_id)
 
@@ -276,6 +280,8 @@ class Journal:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        # Text that is damaged has the wrong seal; it is no reason to fail before that is seen.
+        db.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             db.execute("PRAGMA journal_mode = WAL")
             # A part that was acknowledged, and above all that complete was sent, must outlive a loss of power.
@@ -285,6 +291,7 @@ class Journal:
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 self._migrate(db)
+                _require_seals(db)
         except BaseException:
             db.close()
             raise
@@ -292,14 +299,15 @@ class Journal:
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
+        if not 0 <= version <= VERSION:
             raise JournalError(
                 f"The journal of uploads, {self.path}, is from a newer version of this program, so nothing was sent. "
                 "Bring this one up to date, or set AIOZ_STREAM_STATE_DIR to another directory.",
                 path=self.path,
             )
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
+        if version < VERSION:
+            # The first version had no seals, and was never released: its uploads begin anew.
+            for statement in ((_DROP if version else "") + _SCHEMA).split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -337,3 +345,14 @@ class Journal:
 def _require_sound(db: sqlite3.Connection) -> None:
     if (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise sqlite3.DatabaseError(problem)
+
+
+def _require_seals(db: sqlite3.Connection) -> None:
+    for table, columns in _SEALED.items():
+        for *fixed, seal in db.execute(f"SELECT {columns}, seal FROM {table}"):  # noqa: S608 - constants
+            if seal != _seal(fixed):
+                raise sqlite3.DatabaseError(f"a row of table {table} is not what it was")
+
+
+def _seal(fixed: Iterable[object]) -> str:
+    return hashlib.blake2b(repr(tuple(fixed)).encode(), digest_size=8).hexdigest()

@@ -17,13 +17,14 @@ from mcp.types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, Tool
 from pydantic import Field, ValidationError
 
 from . import __version__, transcoding
-from .api import harmless
 from .errors import AiozStreamError
-from .guidance import ENCODING_REFERENCE_URI, INSTRUCTIONS, conversation, encoding_reference
+from .foreign_text import quoted
+from .guidance import ENCODING_REFERENCE_URI, INSTRUCTIONS, conversation
 from .inputs import explain, unknown
 from .models import AUDIO_ID, METADATA_MAX, CreateAudio, Description, Media, Metadata, Quality, Tags, Title, optional
 from .results import AudioLink, CompletedUpload, CreatedAudio, UploadedFile
 from .settings import APP_NAME, Settings
+from .skill import ENCODING_REFERENCE, Skill, Skills
 from .transfer import Progress
 from .uploads import Uploads, open_uploads
 
@@ -157,7 +158,7 @@ def _next_step(media: Media) -> str:
         )
     early = " A link is there already, but not every quality." if media.hls_url or media.assets.dash_url else ""
     return (
-        f"Not ready yet: its status is {harmless(media.status)}.{early} Tell the user, and call get_audio_link with "
+        f"Not ready yet: its status is {quoted(media.status)}.{early} Tell the user, and call get_audio_link with "
         f"audio_id {media.id} and wait_seconds 45 until ready is true; a long file can take minutes."
     )
 
@@ -241,6 +242,7 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
         async with open_uploads(settings) as uploads:
             yield uploads
 
+    skill = Skill.read()
     with _plain_logging():
         server = _AudioServer(
             APP_NAME,
@@ -248,7 +250,8 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
             instructions=INSTRUCTIONS,
             version=__version__,
             tools=_tools(),
-            resources=[_encoding_reference()],
+            resources=[_encoding_reference(skill)],
+            extensions=[Skills(skill)],
             lifespan=lifespan,
             log_level=settings.log_level,
         )
@@ -256,14 +259,14 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
     return server
 
 
-def _encoding_reference() -> TextResource:
+def _encoding_reference(skill: Skill) -> TextResource:
     return TextResource(
         uri=ENCODING_REFERENCE_URI,
         name="encoding-reference",
         title="What AIOZ Stream can encode",
         description="Presets, streaming formats, bit rates and sample rates of a custom upload, and which to choose.",
         mime_type="text/markdown",
-        text=encoding_reference(),
+        text=skill.file(ENCODING_REFERENCE).text,
     )
 
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from .foreign_text import harmless, is_link
+
 TITLE_MAX_BYTES = 255
 DESCRIPTION_MAX_LENGTH = 1_000
 TAGS_MAX = 50
@@ -204,20 +206,28 @@ class CreateAudio(_Request):
 
 
 def _link(value: object) -> str | None:
-    """Take an absolute web address for a link, and anything else, such as an empty string, for none."""
-    return value if isinstance(value, str) and value.startswith(("https://", "http://")) else None
+    """Take a plain web address for a link, and anything else, such as an empty string, for none."""
+    return value if isinstance(value, str) and is_link(value) else None
 
 
-def _number(value: object) -> object:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _number(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # No quantity of an audio is negative, infinite, or too large for JSON's other readers (RFC 8259, section 6).
+    return value if 0 <= value < 2**53 else None
 
 
-def _string(value: object) -> object:
-    return value if isinstance(value, str) else ""
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else round(number)
+
+
+def _line(value: object) -> str:
+    return harmless(value) if isinstance(value, str) else ""
 
 
 Link = Annotated[str | None, BeforeValidator(_link)]
-_Lenient = Annotated[str, BeforeValidator(_string)]
+_Lenient = Annotated[str, BeforeValidator(_line)]
 
 
 class _Answer(BaseModel):
@@ -225,7 +235,7 @@ class _Answer(BaseModel):
 
 
 class Assets(_Answer):
-    """The links of a media object; each is whole as AIOZ Stream gave it, or None."""
+    """The links of a media object; each is whole as AIOZ Stream gave it, or None where that is not fit to show."""
 
     hls_url: Link = None
     dash_url: Link = None
@@ -239,11 +249,11 @@ class QualityState(_Answer):
     name: _Lenient = ""
     type: _Lenient = ""
     status: _Lenient = ""
-    audio_bitrate: Annotated[int | None, BeforeValidator(_number)] = None
+    audio_bitrate: Annotated[int | None, BeforeValidator(_whole)] = None
 
 
 class Media(_Answer):
-    """What ``create`` and ``detail`` answer with. ``duration`` is in seconds; ``status`` is kept as it came."""
+    """What ``create`` and ``detail`` answer with. ``duration`` is in seconds; text is harmless, and else as it came."""
 
     id: Annotated[str, Field(pattern=f"^{AUDIO_ID.pattern}$")]
     title: _Lenient = ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from .api import harmless
 from .errors import InputError
+from .foreign_text import harmless
 from .inputs import explain
 from .models import TITLE_MAX_BYTES, CreateAudio
 from .source import read_tags

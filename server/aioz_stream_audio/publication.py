@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from . import transcoding
 from .errors import AiozStreamError, AudioNotFoundError, PartError, StatusError, TranscodingError
+from .foreign_text import quoted
+from .local_path import shown
 from .results import AudioLink, PublishedAudio
 from .settings import APP_NAME
 
@@ -116,8 +118,9 @@ async def _finish(
         await uploads.journal.settle(audio_id)
     if failed:
         raise TranscodingError(
-            f"AIOZ Stream has the whole of {source.path.name}, but could not make a stream of it: the status of audio "
-            f"{audio_id} is {media.status!r}. If it does not change, check that the file plays, and upload it again.",
+            f"AIOZ Stream has the whole of {shown(source.path.name)}, but could not make a stream of it: the status of "
+            f"audio {audio_id} is {quoted(media.status)}. If it does not change, check that the file plays, and upload "
+            "it again.",
             audio_id=audio_id,
             status=media.status,
         )

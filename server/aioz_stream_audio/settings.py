@@ -33,8 +33,19 @@ PRODUCTION_URL = "https://api.aiozstream.network/api/media"
 
 # What a host leaves in the environment where its user filled in nothing, such as ${user_config.public_key}.
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+# A host and a path with nothing in them that would have to be encoded (RFC 3986, sections 3.2.2 and 3.3).
+_PLAIN_URL = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.?)(:\d*)?(/[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*)?"
+)
+# A host that is no name: an address of IPv6, or whatever ends in a number (WHATWG URL, section 3.5).
+_ADDRESS = re.compile(r".*:.*|(.*\.)?[0-9]+\.?")
 # What can stand in an HTTP header (RFC 9110, section 5.5), less spaces, which are always a slip of copying.
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether ``value`` is what a host left in where its user filled in nothing."""
+    return bool(_PLACEHOLDER.fullmatch(value.strip()))
 
 
 def is_loopback(host: str) -> bool:
@@ -48,9 +59,13 @@ def is_loopback(host: str) -> bool:
 def _api_url(value: str) -> str:
     url = urlsplit(value.strip())
     if not url.hostname or url.query or url.fragment or url.username is not None or url.port == 0:
-        raise ValueError(value)
+        raise ValueError("not an address")
+    if not _PLAIN_URL.fullmatch(url.geturl()):
+        raise ValueError("not an address")
+    if _ADDRESS.fullmatch(url.hostname):
+        ipaddress.ip_address(url.hostname)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname)):
-        raise ValueError(value)
+        raise ValueError("not an address")
     return url.geturl().rstrip("/")
 
 
@@ -67,7 +82,7 @@ def _directories(value: object) -> object:
 
 def _named(entries: Iterable[str]) -> list[Path]:
     stripped = (entry.strip() for entry in entries)
-    return [Path(entry).expanduser() for entry in stripped if entry and not _PLACEHOLDER.fullmatch(entry)]
+    return [Path(entry).expanduser() for entry in stripped if entry and not is_placeholder(entry)]
 
 
 def _upper(value: object) -> object:
@@ -140,7 +155,7 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a variable has a value it cannot have; the message is one line that names it.
         """
-        given = {name: value for name, value in environ.items() if value.strip() and not _PLACEHOLDER.fullmatch(value)}
+        given = {name: value for name, value in environ.items() if value.strip() and not is_placeholder(value)}
         try:
             return cls.model_validate(given, by_name=False)
         except ValidationError as error:
@@ -181,17 +196,20 @@ class Settings(BaseModel):
         return Keys(public, secret)
 
 
+def variables(field: str) -> list[str]:
+    """Give the names of the variables that ``field`` of `Settings` is read from; the first that is set wins."""
+    alias = Settings.model_fields[field].validation_alias
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
 def _rule(variable: str) -> str:
     """Give what ``variable`` may be, in words; each field carries them as its description."""
-    return next(
-        str(field.description)
-        for field in Settings.model_fields.values()
-        if isinstance(field.validation_alias, AliasChoices) and variable in field.validation_alias.choices
-    )
+    field = next(name for name in Settings.model_fields if variable in variables(name))
+    return str(Settings.model_fields[field].description)
 
 
 def _passed_key(name: str, value: str | None) -> SecretStr | None:
-    if value is None or not value.strip() or _PLACEHOLDER.fullmatch(value.strip()):
+    if value is None or not value.strip() or is_placeholder(value):
         return None
     try:
         return _key(SecretStr(value))

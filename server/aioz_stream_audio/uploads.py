@@ -12,6 +12,7 @@ import anyio.to_thread
 from .api import AiozStream, open_client
 from .errors import SourceChangedError, UploadError
 from .journal import Journal
+from .local_path import shown
 from .plan import MIB, choose_part_size
 from .source import find_source
 from .transfer import Progress, Transfer
@@ -144,15 +145,16 @@ class Uploads:
 def _require_same_file(audio_id: str, source: Source, began_with: str, *, same: bool) -> None:
     if same:
         return
+    given = shown(source.path)
     if source.path_text == began_with:
         raise SourceChangedError(
-            f"{source.path_text} has changed since its first part was sent to audio {audio_id}. Nothing more was sent, "
+            f"{given} has changed since its first part was sent to audio {audio_id}. Nothing more was sent, "
             "and the audio was not completed. Put the file back as it was, or create a new audio for it as it is now.",
             path=source.path,
         )
     raise UploadError(
-        f"Audio {audio_id} has parts of another file, {began_with}, so nothing was sent. Go on with that file, or "
-        f"create a new audio for {source.path_text}.",
+        f"Audio {audio_id} has parts of another file, {shown(began_with)}, so nothing was sent. Go on with that file, "
+        f"or create a new audio for {given}.",
         audio_id=audio_id,
     )
 
