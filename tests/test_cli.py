@@ -707,6 +707,27 @@ async def test_serve_refuses_an_address_beyond_this_machine_and_options_that_wou
     assert words in " ".join(refused.err.replace("│", " ").split())
 
 
+async def test_serve_uploads_from_the_directories_after_it_and_from_no_other(
+    at_sandbox: dict[str, str], tmp_path: Path
+) -> None:
+    port, music = free_port(), tmp_path / "music"
+    music.mkdir()
+    paths = [make_audio(music / "tone.mp3"), make_audio(tmp_path / "tone.mp3")]
+    env = at_sandbox | {"AIOZ_STREAM_LOG_LEVEL": "INFO"}
+    async with running("serve", str(music), "--http", "--port", str(port), env=env) as serving:
+        await read_until(serving.stderr, "Uvicorn running on")
+        results = []
+        async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+            for path in paths:
+                audio = (await client.call_tool("create_audio", {"title": "t"})).structured_content or {}
+                asked = {"audio_id": audio["audio_id"], "path": str(path)}
+                results.append(await client.call_tool("upload_audio_file", asked))
+        serving.send_signal(signal.SIGINT)
+        await serving.wait()
+    assert [result.is_error for result in results] == [False, True]
+    assert "is outside the directories that may be uploaded from" in str(results[1].content)
+
+
 async def imported(*arguments: str, env: Mapping[str, str]) -> set[str]:
     """The top-level packages that a command imported by the time it has run to its end."""
     done = await process(*arguments, env=env, program=(sys.executable, "-X", "importtime", *MODULE[1:]))

@@ -7,6 +7,7 @@ import re
 import runpy
 import zlib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,15 +209,26 @@ async def test_every_call_that_is_written_out_is_one_that_its_tool_takes(path: P
             assert set(re.findall(r'"(\w+)":', block)) <= fields
 
 
+def written_out(text: str) -> Iterator[tuple[str, set[str]]]:
+    """The command lines of this software in Markdown's code, each as its command and its options."""
+    for code in re.findall(r"```console\n(.+?)```|`([^`\n]+)`", text, re.DOTALL):
+        for line in "".join(code).splitlines():
+            words = line.removeprefix("$ ").split("#")[0].split()
+            # In `openclaw mcp add audio-upload-aioz-stream ...` it is a name; what starts a command ends with it.
+            for place, (word, command) in enumerate(pairwise(words)):
+                starts = (
+                    place == 0 or words[place - 1] in {"--", APP_NAME} or words[place - 2 : place - 1] == ["--from"]
+                )
+                if word == APP_NAME != command and starts and not command.startswith("-"):
+                    yield command, {each for each in words[place:] if re.fullmatch("--[a-z-]+", each)}
+
+
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
 def test_every_command_and_option_that_is_written_out_exists(path: Path) -> None:
     known = commands()
-    for line in re.findall(rf"{APP_NAME}(?: serve| [a-z]+)(?=[ `\n])[^`\n#|]*", path.read_text()):
-        command = line.split()[1]
-        # What follows a name, as in "is an MCP server", is no command; a command line has nothing but its own words.
-        if command in known or "--" in line:
-            assert command in known, line
-            assert set(re.findall(r"(?<!\S)--[a-z-]+", line)) <= known[command] | {"--"}, line
+    for command, options in written_out(path.read_text()):
+        assert command in known
+        assert options <= known[command]
 
 
 def test_every_command_is_in_the_readme() -> None:

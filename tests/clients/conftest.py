@@ -79,7 +79,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("installed")
     workbench = Workbench(directory)
     anyio.run(workbench.run, "uv", "venv", directory / "venv")
-    anyio.run(workbench.run, "uv", "pip", "install", "--python", directory / "venv", wheel)
+    anyio.run(workbench.run, "uv", "pip", "install", "--compile-bytecode", "--python", directory / "venv", wheel)
     return directory / "venv" / "bin" / APP_NAME
 
 

@@ -13,6 +13,7 @@ from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
 
 from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY
+from aioz_stream_audio.settings import APP_NAME
 from clients.workbench import HERE, MODULES, ROOT, SAMPLE, npm_version, put_up
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ async def test_mcpb_validates_the_manifest_and_packs_what_a_bundle_needs(
         names = packed.namelist()
     assert {name.partition("/")[0] for name in names} == CONTENTS
     assert [name for name in names if name.startswith("assets/")] == ["assets/icon.png"]
+    assert f"skills/{APP_NAME}/SKILL.md" in names
     tell("mcpb", npm_version("@anthropic-ai/mcpb"), f"validated the manifest, packed {len(names)} files")
 
 

@@ -51,7 +51,9 @@ async def test_gemini_adds_the_server_and_connects(
     workbench: Workbench, installed: Path, keys: dict[str, str], tell: Tell
 ) -> None:
     settings = [part for name, value in keys.items() for part in ("-e", f"{name}={value}")]
-    await workbench.run("gemini", "mcp", "add", "--scope", "user", APP_NAME, installed, "serve", *settings)
+    # Left alone it waits for 5 s, which a machine that is busy with other things may need for Python alone.
+    patient = ("--timeout", "120000")
+    await workbench.run("gemini", "mcp", "add", "--scope", "user", *patient, APP_NAME, installed, "serve", *settings)
     # It connects only from a directory that its user trusts.
     trusted = workbench.home / ".gemini" / "trustedFolders.json"
     trusted.write_text(json.dumps({str(workbench.home): "TRUST_FOLDER"}))
