@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from . import __version__, transcoding
 from .api import harmless
+from .apps import SHOWN_IN_PLAYER, offer_upload_progress, player
 from .errors import AiozStreamError
 from .inputs import explain, unknown
 from .models import AUDIO_ID, METADATA_MAX, CreateAudio, Description, Media, Metadata, Quality, Tags, Title, optional
@@ -182,12 +183,18 @@ class _AudioTool(Tool):
 def _tools() -> list[Tool]:
     tools: list[Tool] = [
         _AudioTool.from_function(create_audio, title="Create an audio", annotations=_writes(idempotent=False)),
-        _AudioTool.from_function(upload_audio_file, title="Upload an audio file", annotations=_writes(idempotent=True)),
+        _AudioTool.from_function(
+            upload_audio_file,
+            title="Upload an audio file",
+            annotations=_writes(idempotent=True),
+            meta=SHOWN_IN_PLAYER,
+        ),
         _AudioTool.from_function(complete_upload, title="Complete an upload", annotations=_writes(idempotent=True)),
         _AudioTool.from_function(
             get_audio_link,
             title="Get an audio's link",
             annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
+            meta=SHOWN_IN_PLAYER,
         ),
     ]
     for tool in tools:
@@ -210,7 +217,7 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
             yield uploads
 
     with _plain_logging():
-        return MCPServer(
+        server = MCPServer(
             APP_NAME,
             title="Audio upload to AIOZ Stream",
             instructions=INSTRUCTIONS,
@@ -218,7 +225,10 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
             tools=_tools(),
             lifespan=lifespan,
             log_level=settings.log_level,
+            extensions=[player(settings.api_url)],
         )
+    offer_upload_progress(server)
+    return server
 
 
 @contextmanager
