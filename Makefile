@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMMAND := $(BIN)/audio-upload-aioz-stream
 
-.PHONY: demo listen test check format bench clean
+.PHONY: demo listen test test-apps screenshots check format bench clean
 
 demo: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify
@@ -18,6 +18,14 @@ test: check
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The player in headless Chromium, played and heard.
+test-apps: .cache/test-apps/ready
+	$(BIN)/mypy tests/apps
+	$(BIN)/pytest tests/apps
+
+screenshots: .cache/test-apps/ready
+	SCREENSHOTS=docs/player $(BIN)/pytest tests/apps -k every_state
 
 check: .venv/test
 	$(BIN)/ruff check
@@ -42,4 +50,8 @@ clean:
 .venv/test: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+.cache/test-apps/ready: .venv/test tests/apps/prepare
+	tests/apps/prepare $(BIN)/python .cache/test-apps
 	@touch $@
