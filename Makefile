@@ -34,7 +34,7 @@ icon:
 
 # The player in headless Chromium, played and heard.
 test-apps: .cache/test-apps/ready
-	$(BIN)/mypy tests/apps
+	$(BIN)/mypy server tests
 	$(BIN)/pytest tests/apps
 
 screenshots: .cache/test-apps/ready

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from mcp.types import TextResourceContents
-    from playwright.async_api import Browser, Frame, Page
+    from playwright.async_api import Browser, BrowserContext, Frame, Page
     from starlette.requests import Request
 
 ALL: dict[str, dict[str, object]] = {"openLinks": {}, "serverTools": {}, "serverResources": {}}
@@ -74,6 +74,7 @@ class Conversation:
         self.folder = folder
         self._browser = browser
         self._port = port
+        self._contexts: list[BrowserContext] = []
         self.page: Page
         self.frame: Frame
         self.problems: list[str] = []
@@ -98,8 +99,9 @@ class Conversation:
     ) -> Frame:
         """Open the host's page, have it call ``tool``, and give the frame of the app that shows what comes of it."""
         context = await self._browser.new_context(
-            viewport={"width": width, "height": 480}, device_scale_factor=2, reduced_motion="reduce"
+            viewport={"width": width, "height": 480}, device_scale_factor=1.5, reduced_motion="reduce"
         )
+        self._contexts.append(context)
         await context.grant_permissions(["clipboard-read"], origin=f"http://127.0.0.1:{self._port}")
         self.page = await context.new_page()
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -120,6 +122,11 @@ class Conversation:
         assert frame is not None
         self.frame = frame
         return frame
+
+    async def close(self) -> None:
+        """Close the host's pages."""
+        for context in self._contexts:
+            await context.close()
 
     async def says(self, words: str) -> None:
         """Wait until the app's status is ``words``."""
@@ -201,7 +208,11 @@ async def conversation(browser: Browser, api_url: str, state: Path, **variables:
     async with Client(command, extensions=[advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]) as client:
         app = await read_app(client)
         async with _serving(_relay(client, app)) as port:
-            yield Conversation(client, app, browser, port, state)
+            begun = Conversation(client, app, browser, port, state)
+            try:
+                yield begun
+            finally:
+                await begun.close()
 
 
 def detail(**data: object) -> bytes:
