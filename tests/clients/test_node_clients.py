@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aioz_stream_audio import __version__
+from aioz_stream_audio.settings import APP_NAME
 from clients.workbench import HERE, MODULES, SAMPLE, npm_version, put_up
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ async def test_the_inspectors_command_line_uploads_a_file(
     assert len(tools) == 4
     await put_up(call, sandbox)
     tell("MCP Inspector", npm_version("@modelcontextprotocol/inspector"), "listed the tools strictly, uploaded a file")
+
+
+async def test_the_inspector_verifies_the_skill_that_the_installed_server_serves(
+    workbench: Workbench, installed: Path, tell: Tell
+) -> None:
+    listing = ("--protocol-era", "auto", "--method", "skills/list", "--verify", "--require-digests")
+    report = json.loads(await workbench.run("mcp-inspector", "--cli", installed, "serve", *listing))
+    assert (report["name"], report["outcome"], report["conformance"]) == (APP_NAME, "verified", [])
+    assert {file["status"] for file in report["files"]} == {"verified"}
+    tell("MCP Inspector", npm_version("@modelcontextprotocol/inspector"), "verified the skill that the server serves")
 
 
 async def test_mcporter_uploads_a_file(
