@@ -6,7 +6,7 @@ COMMAND := $(BIN)/audio-upload-aioz-stream
 
 CLIENTS := .cache/clients
 
-.PHONY: demo listen test test-clients bundle icon check format snapshot bench clean
+.PHONY: demo listen test test-clients test-apps screenshots bundle icon check format snapshot bench clean
 
 demo: .venv/demo
 	$(COMMAND) upload samples/*.mp3 --sandbox --verify
@@ -31,6 +31,14 @@ bundle: $(CLIENTS)/installed
 
 icon:
 	$(PYTHON) assets/draw_icon.py
+
+# The player in headless Chromium, played and heard.
+test-apps: .cache/test-apps/ready
+	$(BIN)/mypy server tests
+	$(BIN)/pytest tests/apps
+
+screenshots: .cache/test-apps/ready
+	SCREENSHOTS=docs/player $(BIN)/pytest tests/apps -k every_state
 
 check: .venv/test
 	$(BIN)/ruff check
@@ -71,4 +79,8 @@ $(CLIENTS)/installed: tests/clients/package.json
 	cp $< $(CLIENTS)/package.json
 	npm install --prefix $(CLIENTS)/node --no-save --no-package-lock --no-audit --no-fund node@24
 	PATH="$(CURDIR)/$(CLIENTS)/node/node_modules/node/bin:$$PATH" npm install --prefix $(CLIENTS) --no-package-lock --no-audit --no-fund
+	@touch $@
+
+.cache/test-apps/ready: .venv/test tests/apps/prepare
+	tests/apps/prepare $(BIN)/python .cache/test-apps
 	@touch $@

@@ -438,3 +438,12 @@ async def test_a_journal_of_the_version_without_seals_begins_anew(journal: Journ
     change(journal, "PRAGMA user_version = 1")
     assert await journal.get("a") is None
     assert (await journal.begin("a", SONG, MIB)).parts_done == 0
+
+
+async def test_a_journal_whose_schema_is_no_text_any_more_is_a_damaged_one(journal: Journal) -> None:
+    """Guards against a UnicodeDecodeError: SQLite quotes the schema in its error, and Python cannot read that."""
+    await journal.begin("a", SONG, MIB)
+    await journal.aclose()
+    change(journal, "PRAGMA wal_checkpoint(TRUNCATE)")
+    journal.path.write_bytes(journal.path.read_bytes().replace(b"CREATE TABLE part", b"CREATE \xd4ABLE part"))
+    assert await journal.get("a") is None

@@ -198,3 +198,20 @@ def test_an_answer_with_strange_values_is_read_for_what_is_sound() -> None:
 def test_an_id_that_could_lead_elsewhere_in_a_path_is_no_id() -> None:
     with pytest.raises(ValidationError):
         Media.model_validate({"id": "../../etc", "title": "t"})
+
+
+def test_text_of_the_api_is_read_as_harmless_lines_and_numbers_as_ones_that_can_be() -> None:
+    hostile = media(
+        title="a\x1b[2J\u202eb\nc",
+        status="x" * 1000,
+        duration=float("nan"),
+        qualities=[{"name": "good\x07", "type": "hls", "status": "\ud800done", "audio_bitrate": 1e400}],
+    )
+    assert (hostile.title, len(hostile.status), hostile.duration) == ("a [2Jb c", 300, None)
+    assert hostile.qualities[0].model_dump() == {
+        "name": "good",
+        "type": "hls",
+        "status": "done",
+        "audio_bitrate": None,
+    }
+    assert media(duration=-1, qualities=[{"audio_bitrate": 1.5}]).qualities[0].audio_bitrate == 2

@@ -205,13 +205,17 @@ class AiozStream:
 
     def _answer(self, call: str, response: httpx2.Response, content: bytes) -> dict[str, Any]:
         answer = _json_object(content)
-        if not response.is_success or (answer or {}).get("status") in {"fail", "error"}:
+        if not response.is_success:
             raise self._refusal(call, response, self._said(answer))
         if answer is None:
             raise self._nonsense(call, "an empty answer" if not content else "an answer that is not a JSON object")
-        if answer.get("status") != "success":
-            raise self._nonsense(call, 'an answer without "status": "success"')
-        return answer
+        match answer.get("status"):
+            case "success":
+                return answer
+            case "fail" | "error":
+                raise self._refusal(call, response, self._said(answer))
+            case _:
+                raise self._nonsense(call, 'an answer without "status": "success"')
 
     def _without_keys(self, text: str) -> str:
         """Take out what an answer repeats of the keys; one too short to be a key may stand there for another reason."""

@@ -22,6 +22,7 @@ import anyio.to_thread
 import filelock
 
 from .errors import JournalError, UploadBusyError
+from .foreign_text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -252,7 +253,7 @@ class Journal:
                 with self._connection as db:
                     db.execute("BEGIN IMMEDIATE")
                     return action(db)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
                 raise self._unusable(error) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -263,18 +264,21 @@ class Journal:
             return self._open_alone()
 
     def _open_alone(self) -> sqlite3.Connection:
+        """Open the file, or a new one where it is damaged: SQLite may quote from a damaged one what is no UTF-8."""
         try:
             return self._connect()
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             aside = self.path.with_name(f"journal-damaged-{time.time_ns()}.sqlite3")
             # With the files that SQLite keeps beside it, or it would play them into the new one.
             for suffix in ("", "-wal", "-shm"):
                 if (file := Path(f"{self.path}{suffix}")).exists():
                     file.rename(f"{aside}{suffix}")
             logger.warning(
-                "The journal of uploads was damaged (%s). It was set aside as %s; uploads begin anew.", error, aside
+                "The journal of uploads was damaged (%s). It was set aside as %s; uploads begin anew.",
+                harmless(str(error)),
+                aside,
             )
             return self._connect()
 
@@ -336,8 +340,8 @@ class Journal:
 
     def _unusable(self, error: Exception) -> JournalError:
         return JournalError(
-            f"The journal of uploads, {self.path}, cannot be used ({error}), so nothing more was sent. Make its "
-            "directory writable, or set AIOZ_STREAM_STATE_DIR to one that is.",
+            f"The journal of uploads, {self.path}, cannot be used ({harmless(str(error))}), so nothing more was sent. "
+            "Make its directory writable, or set AIOZ_STREAM_STATE_DIR to one that is.",
             path=self.path,
         )
 

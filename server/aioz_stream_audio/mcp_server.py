@@ -17,6 +17,7 @@ from mcp.types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, Tool
 from pydantic import Field, ValidationError
 
 from . import __version__, transcoding
+from .apps import SHOWN_IN_PLAYER, offer_upload_progress, player
 from .errors import AiozStreamError
 from .foreign_text import quoted
 from .guidance import ENCODING_REFERENCE_URI, INSTRUCTIONS, conversation
@@ -204,12 +205,18 @@ class _AudioServer(MCPServer[Uploads]):
 def _tools() -> list[Tool]:
     tools: list[Tool] = [
         _AudioTool.from_function(create_audio, title="Create an audio", annotations=_writes(idempotent=False)),
-        _AudioTool.from_function(upload_audio_file, title="Upload an audio file", annotations=_writes(idempotent=True)),
+        _AudioTool.from_function(
+            upload_audio_file,
+            title="Upload an audio file",
+            annotations=_writes(idempotent=True),
+            meta=SHOWN_IN_PLAYER,
+        ),
         _AudioTool.from_function(complete_upload, title="Complete an upload", annotations=_writes(idempotent=True)),
         _AudioTool.from_function(
             get_audio_link,
             title="Get an audio's link",
             annotations=ToolAnnotations(read_only_hint=True, open_world_hint=True),
+            meta=SHOWN_IN_PLAYER,
         ),
     ]
     for tool in tools:
@@ -251,10 +258,11 @@ def build_server(settings: Settings) -> MCPServer[Uploads]:
             version=__version__,
             tools=_tools(),
             resources=[_encoding_reference(skill)],
-            extensions=[Skills(skill)],
             lifespan=lifespan,
             log_level=settings.log_level,
+            extensions=[Skills(skill), player(settings.api_url)],
         )
+    offer_upload_progress(server)
     server.add_prompt(Prompt.from_function(upload_audio, title="Upload audio to AIOZ Stream"))
     return server
 

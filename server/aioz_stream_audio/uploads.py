@@ -67,6 +67,10 @@ class Uploads:
         """
         return await anyio.to_thread.run_sync(find_source, path, self.settings.allowed_dirs)
 
+    def find_transfer(self, audio_id: str) -> Transfer | None:
+        """Give the last sending to an audio object that this process began, running or ended; None if there is none."""
+        return self._transfers.get(audio_id)
+
     async def upload(
         self,
         keys: Keys,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from .links import query
+from aioz_stream_audio.player import page_of
+
+from .links import assets, query
 from .playlist import master_playlist, with_query
 from .refusal import RefusalError
 
@@ -27,6 +28,7 @@ CONTENT_TYPES = {
     ".m4s": "audio/mp4",
     ".mp4": "audio/mp4",
 }
+_DASH_SCRIPT = Path(__file__).with_name("dash.js")
 _PLAYLISTS = frozenset({".m3u8", ".mpd"})
 # A stream may be played from any page, as from a content network.
 _ANYWHERE = {"Access-Control-Allow-Origin": "*"}
@@ -58,18 +60,12 @@ class Delivery:
     async def player(self, request: Request) -> Response:
         """Serve a page that plays a media object."""
         media = self._find(request)
-        token = query(media)
-        shown = {
-            "title": media.creation.title,
-            "status": media.status,
-            "hls": f"../vod/{media.id}/hls/master.m3u8{token}" if media.done("hls") else "",
-            "dash": f"../vod/{media.id}/dash/manifest.mpd{token}" if media.done("dash") else "",
-            "type": "dash" if request.query_params.get("type") == "dash" else "hls",
-        }
-        page = await to_thread.run_sync(Path(__file__).with_name("player.html").read_text, "utf-8")
-        # Inside a script element only "<" could end it (HTML, section 13.1.2).
-        data = json.dumps(shown).replace("<", "\\u003c")
-        return HTMLResponse(page.replace("{{media}}", data), headers={"Content-Security-Policy": _PAGE_POLICY})
+        link = _link(media, str(request.base_url).rstrip("/"))
+        if request.query_params.get("type") == "dash":
+            link["hls_url"] = None
+        script = await to_thread.run_sync(_DASH_SCRIPT.read_text, "utf-8")
+        page = await to_thread.run_sync(page_of, link, script)
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
 
     def _find(self, request: Request) -> Media:
         media = self._media.get(request.path_params["id"])
@@ -79,6 +75,28 @@ class Delivery:
         if not media.creation.is_public and not secrets.compare_digest(given.encode(), media.token.encode()):
             raise RefusalError("Invalid token.", status=403)
         return media
+
+
+def _link(media: Media, base: str) -> dict[str, object]:
+    """Give of a media object what the player shows, with links under ``base``, an origin."""
+    links = assets(media, base) or {}
+    return {
+        "audio_id": media.id,
+        "title": media.creation.title,
+        "status": media.status,
+        "ready": media.status == "done",
+        **{name: links.get(name) or None for name in ("hls_url", "dash_url", "hls_player_url", "dash_player_url")},
+        "duration_seconds": media.duration or None,
+        "qualities": [
+            {
+                "name": quality.encoding.preset,
+                "type": quality.encoding.type,
+                "status": quality.status,
+                "bitrate": quality.encoding.bit_rate,
+            }
+            for quality in media.qualities
+        ],
+    }
 
 
 def _master(media: Media) -> str:
