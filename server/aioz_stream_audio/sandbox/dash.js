@@ -1,7 +1,9 @@
 // No browser plays DASH by itself. This feeds the first stream of the sandbox's own manifests, segment by segment.
 "use strict";
 globalThis.playDash = async (audio, url) => {
-  const once = (target, event) => new Promise((resolve) => { target.addEventListener(event, resolve, { once: true }); });
+  const once = (target, event) => new Promise((resolve) => {
+    target.addEventListener(event, resolve, { once: true });
+  });
   const bytes = async (from) => {
     const answer = await fetch(from);
     if (!answer.ok) throw new Error(`${answer.status} for a segment`);
