@@ -7,7 +7,6 @@ holds no key, and nothing of a file but its path, size and modification time. Se
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
 
     from .source import Source
 
-logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 # AIOZ Stream deletes an audio object that was not completed after 24 hours; an hour less leaves time to send the rest.
 RESUMABLE_SECONDS = 23 * 3600
 KEEP_SECONDS = 7 * 24 * 3600
+
 _SELECT = "SELECT audio_id, path, size, modified_ns, part_size, complete FROM upload WHERE api_url = ?"
 
 Complete = Literal["unsent", "sent", "settled"]
