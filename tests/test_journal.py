@@ -16,7 +16,8 @@ import anyio
 import pytest
 
 from aioz_stream_audio.errors import JournalError, UploadBusyError
-from aioz_stream_audio.journal import VERSION, Journal
+from aioz_stream_audio.journal import Journal
+from aioz_stream_audio.journal_file import VERSION
 from aioz_stream_audio.source import Source
 
 if TYPE_CHECKING:
