@@ -424,10 +424,9 @@ def digest(path: Path) -> str:
 
 
 async def test_link_prints_the_links_of_an_audio(command: Command, at_sandbox: dict[str, str]) -> None:
-    del at_sandbox
     uploaded = (await command("upload", SAMPLE, "--json")).result
-    in_words = await command("link", uploaded["audio_id"])
-    assert in_words.status == 0
+    in_words = await process("link", uploaded["audio_id"], env=at_sandbox)
+    assert in_words.status == 0, in_words.err
     assert f"HLS:      {uploaded['hls_url']}\n" in in_words.out
     in_json = await command("link", uploaded["audio_id"], "--json")
     assert set(in_json.result) < NAMES
