@@ -10,7 +10,6 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from aioz_stream_audio.api import open_client
 from aioz_stream_audio.errors import (
     AiozStreamError,
     AnswerError,
@@ -25,15 +24,13 @@ from aioz_stream_audio.errors import (
     StatusError,
 )
 from aioz_stream_audio.models import CreateAudio
-from aioz_stream_audio.sandbox import Account, Drop, Fault, Sandbox, Stall, faults, serve
+from aioz_stream_audio.sandbox import Account, Drop, Fault, Sandbox, Stall, faults
 from aioz_stream_audio.transfer import WAIT_ASKED_MAX, Progress, Transfer, back_off
 from aioz_stream_audio.uploads import Uploads, open_uploads
 from audio_files import MIB, make_large_audio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    import httpx2
+    from collections.abc import Callable
 
     from aioz_stream_audio.settings import Keys, Settings
     from aioz_stream_audio.source import Source
@@ -44,54 +41,9 @@ pytestmark = pytest.mark.anyio
 ATTEMPTS = 5
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Sandbox, str]]:
-    """Serve one sandbox for all tests here, because a server takes its time to stop."""
-    async with Sandbox(tmp_path_factory.mktemp("sandbox"), transcode=False) as running, serve(running) as address:
-        yield running, address
-
-
 @pytest.fixture
-def sandbox(served: tuple[Sandbox, str]) -> Sandbox:
-    """Give the sandbox as if it were new."""
-    sandbox, _ = served
-    for memory in (sandbox.account.requests, sandbox.faults.pending, sandbox.faults.log, sandbox.media):
-        memory.clear()
-    return sandbox
-
-
-@pytest.fixture
-def url(served: tuple[Sandbox, str], sandbox: Sandbox) -> str:  # noqa: ARG001 - made new before it is used
-    return served[1]
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"part_size_mib": 1, "parallel_parts": 3})
-
-
-@pytest.fixture
-def keys(settings: Settings) -> Keys:
-    return settings.keys()
-
-
-@pytest.fixture(scope="module")
-async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    """Open connections for all tests here, because reading the system's certificates takes a while."""
-    async with open_client() as opened:
-        yield opened
-
-
-@pytest.fixture
-async def uploads(settings: Settings, client: httpx2.AsyncClient) -> AsyncIterator[Uploads]:
-    async with open_uploads(settings) as opened:
-        opened.client = client
-        yield opened
+def parallel_parts() -> int:
+    return 3
 
 
 async def until(condition: Callable[[], bool]) -> None:
