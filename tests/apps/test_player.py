@@ -10,6 +10,7 @@ import anyio
 import pytest
 from playwright.async_api import async_playwright
 
+from aioz_stream_audio.foreign_text import harmless
 from aioz_stream_audio.sandbox import Line, Sandbox, serve
 from aioz_stream_audio.sandbox.faults import raw, stall, status
 from audio_files import make_large_audio
@@ -229,10 +230,11 @@ async def test_a_hostile_title_and_hostile_names_and_links_only_show(
     )
     sandbox.faults.add("detail", raw(200, "application/json", answer), times=50)
     frame = await host.show("get_audio_link", width=width, audio_id="an-id")
-    await host.says("Not ready yet; its status is \u202e<script>alert(3)</script>. This updates by itself.")
-    assert await frame.text_content("#title") == title
-    assert await frame.text_content("#said bdi") == "\u202e<script>alert(3)</script>"
-    assert (await frame.text_content("#qualities") or "").startswith(name)
+    # The server takes out marks that turn text round, and cuts what is long; what is left of it only shows.
+    await host.says("Not ready yet; its status is <script>alert(3)</script>. This updates by itself.")
+    assert await frame.text_content("#title") == harmless(title)
+    assert await frame.text_content("#said bdi") == "<script>alert(3)</script>"
+    assert (await frame.text_content("#qualities") or "").startswith(harmless(name))
     assert await frame.evaluate("getComputedStyle(document.getElementById('title')).unicodeBidi") == "isolate"
     assert await frame.locator("img, b, i, script[src], main svg[onload]").count() == 0
     assert not await frame.is_visible("#links")
