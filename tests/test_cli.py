@@ -689,6 +689,27 @@ async def test_serve_http_answers_no_page_of_another_site(clean: dict[str, str])
     assert own.status_code not in {403, 421}
 
 
+async def test_serve_http_says_that_its_port_is_taken_before_it_says_that_it_serves(clean: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = await process("serve", "--http", "--port", str(port), env=clean)
+    assert refused.status == 2
+    assert refused.err.startswith(f"audio-upload-aioz-stream: Port {port} of 127.0.0.1 cannot be used (")
+    assert "Serving" not in refused.err
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_the_sandbox_removes_what_it_kept_however_it_is_ended(
+    clean: dict[str, str], tmp_path: Path, ended_by: signal.Signals
+) -> None:
+    async with running("sandbox", "--port", "0", env=clean | {"TMPDIR": str(tmp_path)}) as sandbox:
+        await read_until(sandbox.stdout, "STREAM_SECRET_KEY")
+        assert list(tmp_path.iterdir())
+        sandbox.send_signal(ended_by)
+        await sandbox.wait()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -94,7 +94,7 @@ ROWS: dict[str, Row] = {
     "a bit rate beyond AAC": with_config(bitrate="3200k"),
     "a sample rate between two": with_config(sample_rate=47000),
     "surround": with_config(channels=6),
-    "a language by name": with_config(language="en glish"),
+    "a language by name": with_config(language="english"),
     "a track before the first": with_config(index=-1),
     # The file.
     "no path": Row("upload_audio_file", {"audio_id": "{audio}"}),

@@ -283,6 +283,17 @@ async def test_complete_refuses_while_parts_are_missing(client: Client, sandbox:
     assert sandbox.account.count("complete") == 0
 
 
+async def test_completing_what_is_ready_leads_to_the_tool_that_has_the_links(
+    client: Client, sandbox: Sandbox, mp3: Path
+) -> None:
+    audio_id = await uploaded(client, mp3)
+    await given(client, "complete_upload", audio_id=audio_id)
+    await given(client, "get_audio_link", audio_id=audio_id, wait_seconds=20)
+    again = await given(client, "complete_upload", audio_id=audio_id)
+    assert again["next_step"] == f"It is ready: call get_audio_link with audio_id {audio_id} for its links."
+    assert sandbox.account.count("complete") == 1
+
+
 async def test_complete_called_again_reports_and_sends_nothing(client: Client, sandbox: Sandbox, mp3: Path) -> None:
     audio_id = await uploaded(client, mp3)
     for _ in range(3):

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -102,6 +103,13 @@ def _require_loopback(host: str | None) -> None:
         )
 
 
+def _require_free(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise InputError(f"Port {port} of {host} cannot be used ({error.strerror}); choose another.") from error
+
+
 @app.command()
 def serve(
     directories: Annotated[
@@ -126,6 +134,7 @@ def serve(
     server = build_server(settings)
     if http:
         host, port = host or LOOPBACK[0], port or HTTP_PORT
+        _require_free(host, port)
         typer.echo(f"Serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}/mcp", err=True)
         server.run("streamable-http", host=host, port=port)
     else:
@@ -302,6 +311,10 @@ def run_sandbox(
 ) -> None:
     """Stand in for AIOZ Stream on this machine, with real transcoding and links that play; needs no keys."""
     _settings()
+    # However it is ended, what it keeps for a while is removed.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     anyio.run(_serve_sandbox, port, directory)
 
 

@@ -113,7 +113,10 @@ async def complete_upload(
     uploads = ctx.request_context.lifespan_context
     api = uploads.api(uploads.settings.keys(public_key, secret_key))
     media = await transcoding.complete(api, uploads.journal, audio_id)
-    return CompletedUpload(audio_id=audio_id, status=media.status, next_step=_next_step(media))
+    ready = f"It is ready: call get_audio_link with audio_id {audio_id} for its links."
+    return CompletedUpload(
+        audio_id=audio_id, status=media.status, next_step=ready if media.ready else _next_step(media)
+    )
 
 
 async def get_audio_link(

@@ -95,8 +95,9 @@ BitRate = Annotated[int, Field(ge=BIT_RATE_MIN, le=BIT_RATE_MAX), BeforeValidato
 SampleRate = Annotated[
     int, BeforeValidator(_quantity), AfterValidator(_sample_rate), Field(json_schema_extra={"enum": list(SAMPLE_RATES)})
 ]
-# BCP 47 (RFC 5646, section 2.1), its shape only: the registry of languages is not ours to keep.
-Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
+# BCP 47 (RFC 5646, section 2.1), its shape only: the registry of languages is not ours to keep. Languages of more than
+# three letters are in the grammar, but none was ever registered, and "english" is a name.
+Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
 
 
 def _plain(schema: dict[str, Any]) -> None:
