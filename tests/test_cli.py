@@ -546,9 +546,9 @@ async def test_what_cannot_be_verified_is_refused_before_anything_is_sent(comman
     assert not sandbox.account.requests
 
 
-async def test_a_port_that_is_taken_is_one_line(command: Command, url: str) -> None:
+async def test_a_port_that_is_taken_is_one_line(clean: dict[str, str], url: str) -> None:
     port = httpx2.URL(url).port
-    done = await command("sandbox", "--port", str(port))
+    done = await process("sandbox", "--port", str(port), env=clean)
     assert (done.status, done.out) == (cli.FAILED, "")
     assert re.fullmatch(rf"audio-upload-aioz-stream: [^\n]*Port {port} of 127.0.0.1 cannot be used[^\n]*\n", done.err)
 
