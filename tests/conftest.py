@@ -43,12 +43,16 @@ async def url(sandbox: Sandbox) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def settings(url: str, tmp_path: Path) -> Settings:
-    return Settings.from_environ(
-        {
-            "STREAM_PUBLIC_KEY": PUBLIC_KEY,
-            "STREAM_SECRET_KEY": SECRET_KEY,
-            "AIOZ_STREAM_API_URL": url,
-            "AIOZ_STREAM_STATE_DIR": str(tmp_path / "state"),
-        }
-    )
+def environ(url: str, tmp_path: Path) -> dict[str, str]:
+    """Give the environment of somebody who uploads to the sandbox."""
+    return {
+        "STREAM_PUBLIC_KEY": PUBLIC_KEY,
+        "STREAM_SECRET_KEY": SECRET_KEY,
+        "AIOZ_STREAM_API_URL": url,
+        "AIOZ_STREAM_STATE_DIR": str(tmp_path / "state"),
+    }
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.from_environ(environ)

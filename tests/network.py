@@ -99,7 +99,7 @@ class Proxy:
         """Its address."""
         return f"http://{LOOPBACK}:{self.own_port}"
 
-    async def _handle(self, client: SocketStream) -> None:
+    async def handle(self, client: SocketStream) -> None:
         buffered = BufferedByteReceiveStream(client)
         head = await buffered.receive_until(b"\r\n\r\n", HEAD_MAX)
         self.heads.append(head)
@@ -120,7 +120,7 @@ class Proxy:
 async def proxy_to(port: int) -> AsyncIterator[Proxy]:
     """Run a proxy on loopback that leads to ``port``, whatever host it is asked for."""
     proxy = Proxy(port)
-    async with _serving(proxy._handle) as proxy.own_port:  # noqa: SLF001 - its own
+    async with _serving(proxy.handle) as proxy.own_port:
         yield proxy
 
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from mcp import Client, MCPError
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
+from mcp.types import TextResourceContents
 
 from aioz_stream_audio.apps import PLAYER_URI, media_origin
 from aioz_stream_audio.mcp_server import build_server
@@ -20,8 +21,6 @@ from audio_files import make_audio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from mcp.types import TextResourceContents
 
     from aioz_stream_audio.sandbox import Sandbox
     from aioz_stream_audio.settings import Settings
@@ -36,7 +35,8 @@ async def client(settings: Settings) -> AsyncIterator[Client]:
 
 
 async def read(client: Client, uri: str) -> TextResourceContents:
-    contents: TextResourceContents = (await client.read_resource(uri)).contents[0]  # type: ignore[assignment]
+    (contents,) = (await client.read_resource(uri)).contents
+    assert isinstance(contents, TextResourceContents)
     return contents
 
 

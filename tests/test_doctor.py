@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from aioz_stream_audio.doctor import CLOCK_APART_MAX, NOBODYS_ID, Diagnosis, examine
-from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY, faults
+from aioz_stream_audio.sandbox import PUBLIC_KEY, faults
 from network import LOOPBACK, Authority, answering, proxy_to
 
 if TYPE_CHECKING:
@@ -27,16 +27,6 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def environ(url: str, tmp_path: Path) -> dict[str, str]:
-    return {
-        "STREAM_PUBLIC_KEY": PUBLIC_KEY,
-        "STREAM_SECRET_KEY": SECRET_KEY,
-        "AIOZ_STREAM_API_URL": url,
-        "AIOZ_STREAM_STATE_DIR": str(tmp_path / "state"),
-    }
 
 
 async def diagnosis_of(environ: dict[str, str]) -> Diagnosis:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import pytest
 
-from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY
 from aioz_stream_audio.settings import APP_NAME
 from clients.workbench import ROOT, Workbench
 
@@ -84,11 +83,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def keys(url: str, tmp_path: Path) -> dict[str, str]:
+def keys(environ: dict[str, str]) -> dict[str, str]:
     """The environment of a server that uploads to the sandbox."""
-    return {
-        "STREAM_PUBLIC_KEY": PUBLIC_KEY,
-        "STREAM_SECRET_KEY": SECRET_KEY,
-        "AIOZ_STREAM_API_URL": url,
-        "AIOZ_STREAM_STATE_DIR": str(tmp_path / "state"),
-    }
+    return environ
