@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tracemalloc
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -243,13 +244,29 @@ async def test_a_slow_line_gets_smaller_chunks_and_a_fast_one_larger(tmp_path: P
     sizes: list[int] = []
     pauses = iter([0, 1.05, 0.1])
     async for piece in body:
-        sizes.append(len(piece))
-        await anyio.sleep(next(pauses, 0))
+        if piece:
+            sizes.append(len(piece))
+            await anyio.sleep(next(pauses, 0))
     body.close()
     _head, first, after_slow, after_middling, *rest, _tail = sizes
     assert (after_slow, after_middling) == (first // 2, first // 2)
     assert max(rest) == CHUNK_MAX
     assert sum(sizes) == int(body.headers["Content-Length"])
+
+
+async def test_whoever_sends_it_holds_one_chunk_at_a_time(tmp_path: Path) -> None:
+    """The loop over the pieces holds the last one while the next is read, as the loops of an HTTP client do."""
+    source = find_source(make_large_audio(tmp_path / "song.wav", 16 * MIB))
+    body = PartBody(source, Plan(source.size, source.size).part(0), Pace())
+    tracemalloc.start()
+    try:
+        async for _piece in body:
+            pass
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    body.close()
+    assert CHUNK_MAX < peak < CHUNK_MAX * 1.5
 
 
 class Watched(Source):

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from .plan import Part
     from .source import Source
 
-# Bytes read, hashed and handed to the connection at once. The larger, the less processor time a file takes (512 MiB on
-# loopback: 2.1 s in chunks of 512 KiB, 1.8 s in chunks of 2 MiB), and the more memory: two chunks a connection and what
-# the event loop has of them (3 GiB: 25 MiB above idle in chunks of 1 MiB, 46 MiB in chunks of 2 MiB). Reading ahead of
-# the line gained nothing: with five parts at once, another one is read and hashed while this one is sent.
+# Bytes read, hashed and handed to the connection at once. The larger, the less processor time a file takes, and the
+# more memory: a chunk for each part on the way, and what the event loop has of it. Measured in benchmarks/README.md.
 # But a call fails when none was taken for a minute, so a slow line gets small chunks: at the least, it may carry 16 KiB
 # a minute and connection.
 CHUNK_MIN = 16 * 1024
-CHUNK_MAX = 1536 * 1024
+CHUNK_MAX = 2560 * 1024
 # Seconds in which a line takes a chunk: faster than this the next one is larger, slower than that it is smaller.
 _FAST, _SLOW = 0.05, 1.0
 
@@ -100,6 +98,9 @@ class PartBody:
             yield chunk
             self._pace.took(size, time.monotonic() - began)
             self.sent_bytes += len(chunk)
+            # The layers that send hold on to what they were given last: not to this chunk, while the next one is read.
+            del chunk
+            yield b""
         yield self._index + self._hash_field + self.md5.encode() + self._tail
 
     def close(self) -> None:
