@@ -69,7 +69,7 @@ async def test_without_a_terminal_there_is_a_line_for_each_thing_that_happens(ca
     assert capsys.readouterr().err.splitlines() == [
         "a.mp3: going on with audio id: 1 of 4 parts are there and are skipped",
         "a.mp3: 100 % of 1.0 MB at 500.0 kB/s",
-        "a.mp3: uploaded; its status is transcoding",
+        "a.mp3: uploaded as audio id; its status is transcoding",
     ]
 
 

@@ -16,7 +16,7 @@ import pytest
 from mcp import Client
 
 from aioz_stream_audio.mcp_server import build_server
-from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY, Sandbox, faults
+from aioz_stream_audio.sandbox import Sandbox, faults
 from aioz_stream_audio.settings import Settings
 from audio_files import make_audio
 
@@ -172,7 +172,7 @@ def test_every_row_has_its_words_and_no_words_are_left_over() -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 async def test_an_agent_reads_what_happened_and_what_to_do(
-    name: str, sandbox: Sandbox, url: str, tmp_path: Path
+    name: str, sandbox: Sandbox, environ: dict[str, str], tmp_path: Path
 ) -> None:
     row = ROWS[name]
     mp3 = make_audio(tmp_path / "podcast.mp3")
@@ -188,12 +188,6 @@ async def test_an_agent_reads_what_happened_and_what_to_do(
                 value = value.replace(placeholder, real)
         return value
 
-    environ = {
-        "STREAM_PUBLIC_KEY": PUBLIC_KEY,
-        "STREAM_SECRET_KEY": SECRET_KEY,
-        "AIOZ_STREAM_API_URL": url,
-        "AIOZ_STREAM_STATE_DIR": str(tmp_path / "state"),
-    }
     async with Client(build_server(Settings.from_environ(environ))) as client:
         names["{audio}"] = (await called(client, "create_audio", {"title": "t"}))["audio_id"]
         names["{sent}"] = (await called(client, "create_audio", {"title": "t"}))["audio_id"]

@@ -314,6 +314,7 @@ async def test_complete_called_again_reports_and_sends_nothing(client: Client, s
         ({"status": "polishing"}, "Not ready yet: its status is polishing."),
         ({"status": "fail"}, "could not make a stream of it"),
         ({"status": "deleted"}, "The audio was deleted."),
+        ({"status": "done"}, "AIOZ Stream says that it is done, but gives no link."),
         ({"status": "new"}, "AIOZ Stream still waits for it."),
         ({"status": "ready", "hls": "https://x.example/a.m3u8"}, "Done: give the user hls_url"),
     ],

@@ -315,6 +315,15 @@ async def test_an_audio_that_is_done_without_a_link_is_waited_for() -> None:
 
 
 @without_waiting
+async def test_a_wait_gives_up_on_an_audio_that_is_done_and_gets_no_link() -> None:
+    api, _ = scripted([*[detail("transcoding")] * 50, detail("done")])
+    before = anyio.current_time()
+    media = await waited(api, math.inf)
+    assert (media.done, media.ready) == (True, False)
+    assert 300 < anyio.current_time() - before < 500
+
+
+@without_waiting
 @pytest.mark.parametrize("status", ["fail", "deleted", "deleting"])
 async def test_a_wait_ends_when_there_will_be_no_stream(status: str) -> None:
     api, given = scripted([detail("transcoding"), detail(status)])

@@ -45,7 +45,7 @@ class _Line:
     async def status(self, media: Media) -> None:
         if media.status != self._status:
             self._status = media.status
-            self._say(f"uploaded; its status is {quoted(media.status)}")
+            self._say(f"uploaded as audio {media.id}; its status is {quoted(media.status)}")
 
     def _say(self, text: str) -> None:
         self._console.print(f"{self._name}: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)

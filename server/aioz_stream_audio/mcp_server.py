@@ -160,6 +160,11 @@ def _next_step(media: Media) -> str:
             f"AIOZ Stream still waits for it. If complete_upload was not called for {media.id}, upload the file and "
             "call it; if it was, call get_audio_link again in a minute."
         )
+    if media.done:
+        return (
+            "AIOZ Stream says that it is done, but gives no link. Call get_audio_link again in a minute; if there is "
+            f"still none, tell the user to look at audio {media.id} in AIOZ Stream's dashboard."
+        )
     early = " A link is there already, but not every quality." if media.hls_url or media.assets.dash_url else ""
     return (
         f"Not ready yet: its status is {quoted(media.status)}.{early} Tell the user, and call get_audio_link with "

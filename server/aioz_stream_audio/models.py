@@ -274,6 +274,11 @@ class Media(_Answer):
         return self.assets.hls_url or self.hls
 
     @property
+    def done(self) -> bool:
+        """Say whether the work on it is over, and went well."""
+        return self.status in {"done", "ready"}
+
+    @property
     def ready(self) -> bool:
         """Say whether a stream link is there and the work on it is over."""
-        return self.status in {"done", "ready"} and bool(self.hls_url or self.assets.dash_url)
+        return self.done and bool(self.hls_url or self.assets.dash_url)

@@ -113,6 +113,13 @@ async def _finish(
     if wait:
         media = await transcoding.wait_until_ready(api, audio_id, math.inf)
         await watcher.status(media)
+    if wait and media.done and not media.ready:
+        raise TranscodingError(
+            f"{shown(source.path.name)} is up, and AIOZ Stream says that audio {audio_id} is done, but gives no link "
+            "to it. Run the same again to ask once more; if there is still none, look at it in its dashboard.",
+            audio_id=audio_id,
+            status=media.status,
+        )
     failed = media.status in transcoding.FINAL_STATUSES or (wait and not media.ready)
     if settle or failed:
         await uploads.journal.settle(audio_id)
@@ -145,6 +152,8 @@ def link_of(media: Media) -> AudioLink:
         next_step = f"Done: {kind}_url plays in any {kind.upper()} player, {kind}_player_url in a browser."
     elif media.status in transcoding.FINAL_STATUSES:
         next_step = "There will be no link: upload the file again."
+    elif media.done:
+        next_step = "It is done, but AIOZ Stream gives no link to it: look at it in AIOZ Stream's dashboard."
     else:
         next_step = f"Not ready yet: `{APP_NAME} link {media.id} --wait` waits for the link."
     return AudioLink.of(media, next_step)

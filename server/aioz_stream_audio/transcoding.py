@@ -27,6 +27,8 @@ _POLL_INITIAL = 0.5
 _POLL_MAX = 8.0
 # How long an audio object may still say that it is empty after complete; one that says so for longer was not completed.
 _EMPTY_SECONDS_MAX = 10.0
+# How long the link of one that is done may take to appear; for one that has none by then, nobody should wait for ever.
+_LINK_SECONDS_MAX = 60.0
 # Statuses by which the API refuses a call before it does anything: who asks, what for, and how often.
 _REFUSED_UNDONE = frozenset({401, 403, 404, 429})
 
@@ -46,22 +48,26 @@ async def read(api: AiozStream, audio_id: str) -> Media:
 
 
 async def wait_until_ready(api: AiozStream, audio_id: str, seconds: float) -> Media:
-    """Read an audio object until it is ready or has failed, for ``seconds`` at the most; gives what was read last.
+    """Read an audio object until it is ready or will not be, for ``seconds`` at the most; gives what was read last.
 
     Raises:
         ApiError: it could not be read.
     """
     media = await read(api, audio_id)
     pause = _POLL_INITIAL
-    waited = 0.0
+    waited = working = 0.0
     with anyio.move_on_after(seconds):
         while not (media.ready or media.status in FINAL_STATUSES):
-            if media.status in EMPTY_STATUSES and waited > _EMPTY_SECONDS_MAX:
+            if (media.status in EMPTY_STATUSES and waited > _EMPTY_SECONDS_MAX) or (
+                media.done and waited - working > _LINK_SECONDS_MAX
+            ):
                 break
             await anyio.sleep(pause)
             waited += pause
             pause = min(pause * 1.5, _POLL_MAX)
             media = await read(api, audio_id)
+            if not media.done:
+                working = waited
     return media
 
 

@@ -16,6 +16,7 @@ import uvicorn
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
+from mcp.types import TextResourceContents
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -26,7 +27,6 @@ from aioz_stream_audio.sandbox import PUBLIC_KEY, SECRET_KEY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from mcp.types import TextResourceContents
     from playwright.async_api import Browser, BrowserContext, Frame, Page
     from starlette.requests import Request
 
@@ -60,7 +60,8 @@ class App:
 
 
 async def read_app(client: Client) -> App:
-    contents: TextResourceContents = (await client.read_resource(PLAYER_URI)).contents[0]  # type: ignore[assignment]
+    (contents,) = (await client.read_resource(PLAYER_URI)).contents
+    assert isinstance(contents, TextResourceContents)
     assert contents.meta is not None
     return App(contents.text, contents.meta["ui"])
 

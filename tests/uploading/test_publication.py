@@ -303,6 +303,25 @@ async def test_an_audio_that_is_refused_at_complete_is_an_error_and_the_next_run
     assert result.audio_id != judged
 
 
+async def test_an_audio_that_is_done_without_a_link_is_an_error_and_the_next_run_asks_again(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Linkless(Notes):
+        """A watcher that has AIOZ Stream keep the link to itself for three reads."""
+
+        async def uploading(self, progress: Progress) -> None:
+            if progress.state == "uploaded":
+                body = f'{{"status": "success", "data": {{"id": "{progress.audio_id}", "status": "done"}}}}'
+                sandbox.faults.add("detail", faults.raw(200, "application/json", body.encode()), times=3)
+
+    monkeypatch.setattr("aioz_stream_audio.transcoding._LINK_SECONDS_MAX", 0.0)
+    with pytest.raises(TranscodingError, match="gives no link to it") as caught:
+        await run(uploads, keys, source, notes=Linkless())
+    assert not sandbox.faults.pending
+    result = await run(uploads, keys, source)
+    assert (result.ready, result.audio_id) == (True, caught.value.audio_id)
+
+
 async def test_without_a_wait_a_stream_that_is_not_ready_is_no_error(
     uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source
 ) -> None:
@@ -339,6 +358,7 @@ async def test_without_a_wait_a_failure_that_is_known_already_is_an_error(
     ("status", "hls", "said"),
     [
         ("done", "https://cdn.example/master.m3u8", "Done: hls_url plays"),
+        ("done", "", "It is done, but AIOZ Stream gives no link to it"),
         ("fail", "", "There will be no link"),
         ("deleted", "", "There will be no link"),
         ("transcoding", "", "`audio-upload-aioz-stream link a --wait` waits"),
