@@ -117,9 +117,7 @@ ROWS: dict[str, Row] = {
     "a wait in words": sending("{mp3}", wait_seconds="long"),
     "a wait that is too long": sending("{mp3}", wait_seconds=300),
     "an audio that is not there": Row("upload_audio_file", {"audio_id": "nobody", "path": "{mp3}"}),
-    "an audio with parts of another file": Row(
-        "upload_audio_file", {"audio_id": "{sent}", "path": "{directory}/other.mp3"}
-    ),
+    "an audio of another file": Row("upload_audio_file", {"audio_id": "{sent}", "path": "{directory}/other.mp3"}),
     "a file that changed": Row("upload_audio_file", {"audio_id": "{sent}", "path": "{mp3}"}),
     "a part refused": sending("{mp3}", on_api=faults.status(400, "Invalid content range.")),
     "a part for a deleted audio": sending("{mp3}", on_api=faults.status(400, "Media is deleted.")),

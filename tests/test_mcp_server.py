@@ -12,9 +12,9 @@ from mcp.types import INVALID_PARAMS, TextContent, TextResourceContents
 
 from aioz_stream_audio import __version__
 from aioz_stream_audio.mcp_server import build_server
-from aioz_stream_audio.sandbox.faults import raw, reset
+from aioz_stream_audio.sandbox.faults import raw, reset, stall
 from aioz_stream_audio.settings import Settings
-from audio_files import make_audio
+from audio_files import MIB, make_audio, make_large_audio
 from tool_snapshot import SNAPSHOT, tools_list
 
 if TYPE_CHECKING:
@@ -301,6 +301,30 @@ async def test_complete_called_again_reports_and_sends_nothing(client: Client, s
     assert sandbox.account.count("complete") == 1
     again = await given(client, "upload_audio_file", audio_id=audio_id, path=str(mp3))
     assert again["next_step"] == f"It was uploaded and completed before: call get_audio_link with audio_id {audio_id}."
+
+
+async def test_a_call_that_is_cancelled_drains_its_upload_and_the_next_one_goes_on(
+    settings: Settings, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    small = settings.model_copy(update={"part_size_mib": 1, "parallel_parts": 2})
+    path = str(make_large_audio(tmp_path / "long.wav", 8 * MIB))
+    released = anyio.Event()
+    sandbox.faults.add("part", stall(until=released), times=2)
+    with anyio.fail_after(90):
+        async with Client(build_server(small)) as client:
+            audio_id = (await given(client, "create_audio", title="t"))["audio_id"]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.call_tool, "upload_audio_file", {"audio_id": audio_id, "path": path})
+                while sandbox.account.count("part") < 2:  # noqa: ASYNC110 - there is no event
+                    await anyio.sleep(0.01)
+                tasks.cancel_scope.cancel()
+            # The word of it is on its way to the server; had it been lost, all eight parts would be asked for.
+            await anyio.sleep(0.3)
+            released.set()
+            await anyio.sleep(0.3)
+            assert sandbox.account.count("part") == 2
+            upload = await given(client, "upload_audio_file", audio_id=audio_id, path=path)
+    assert (upload["state"], upload["parts_resumed"], sandbox.account.count("part")) == ("uploaded", 2, 8)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import sys
 import tracemalloc
@@ -267,6 +269,50 @@ async def test_whoever_sends_it_holds_one_chunk_at_a_time(tmp_path: Path) -> Non
         tracemalloc.stop()
     body.close()
     assert CHUNK_MAX < peak < CHUNK_MAX * 1.5
+
+
+class Failing(Source):
+    """A source on a disk that goes away after its first MiB: it can be opened, and each read fails or gives nothing."""
+
+    error: OSError | None = None
+
+    def open(self) -> BinaryIO:
+        source, file = self, super().open()
+
+        class Disk(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                if file.tell() < MIB:
+                    return file.read(-1 if size is None else size)
+                if source.error is not None:
+                    raise source.error
+                return b""
+
+            def fileno(self) -> int:
+                return file.fileno()
+
+            def close(self) -> None:
+                file.close()
+
+        return Disk()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), r"can no longer be read \(Input/output error\)"),
+        (None, "has been cut"),
+    ],
+    ids=["an error", "nothing"],
+)
+async def test_a_disk_that_fails_in_the_middle_ends_the_part(tmp_path: Path, error: OSError | None, said: str) -> None:
+    """Guards against a bare OSError, which would end the other uploads too, and against reading nothing for ever."""
+    found = find_source(make_large_audio(tmp_path / "song.wav", 3 * MIB))
+    source = Failing(found.path, found.size, found.modified_ns, found.file_id, found.format, found.media_type)
+    object.__setattr__(source, "error", error)
+    body = PartBody(source, Plan(source.size, source.size).part(0), Pace())
+    with anyio.fail_after(90), pytest.raises(SourceChangedError, match=said):
+        await whole(body)
+    body.close()
 
 
 class Watched(Source):

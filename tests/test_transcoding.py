@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,14 +23,14 @@ from aioz_stream_audio.errors import (
     StatusError,
 )
 from aioz_stream_audio.models import CreateAudio
-from aioz_stream_audio.sandbox import Drop, Fault, Sandbox, faults
+from aioz_stream_audio.sandbox import Drop, Fault, Sandbox, Stall, faults
 from aioz_stream_audio.settings import Keys
 from aioz_stream_audio.transcoding import complete, read, wait_until_ready
 from aioz_stream_audio.uploads import Uploads, open_uploads
 from audio_files import MIB, make_large_audio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from pathlib import Path
 
     from aioz_stream_audio.journal import Journal
@@ -186,6 +187,7 @@ async def test_after_a_restart_complete_is_not_sent_again(
 
 UNKNOWN = {
     "dropped": faults.done_then(Fault(Drop())),
+    "408": faults.done_then(faults.status(408)),
     "500": faults.done_then(faults.status(500)),
     "502 with a page of a proxy": faults.done_then(faults.raw(502, "text/html", b"<h1>Bad gateway</h1>")),
     "something else": faults.done_then(faults.raw(200, "text/html", b"<h1>Please log in</h1>")),
@@ -236,6 +238,91 @@ async def test_a_complete_that_never_left_can_be_sent_later(
             await complete(AiozStream(client, api.api_url, keys), journal, uploaded)
     assert (await complete(api, journal, uploaded)).status == "done"
     assert sandbox.account.count("complete") == 1
+
+
+async def cancelled(task: Callable[[], Coroutine[None, None, object]], begun: anyio.Event) -> None:
+    """Run ``task``, and cancel it once it has begun what it is about."""
+    with anyio.fail_after(90):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(task)
+            await begun.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_complete_that_is_cancelled_before_it_leaves_can_be_sent_later(
+    api: AiozStream, journal: Journal, keys: Keys, sandbox: Sandbox, uploaded: str
+) -> None:
+    """Guards against an upload that nobody can complete any more: the journal says sent, and nothing was."""
+    connecting = anyio.Event()
+
+    async def connect(_: httpx2.Request) -> httpx2.Response:
+        connecting.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(connect)) as client:
+        slow = AiozStream(client, api.api_url, keys)
+        await cancelled(lambda: complete(slow, journal, uploaded), connecting)
+    assert (await complete(api, journal, uploaded)).status == "done"
+    assert sandbox.account.count("complete") == 1
+
+
+async def test_a_complete_that_is_cancelled_while_it_is_noted_can_be_sent_later(
+    api: AiozStream, journal: Journal, sandbox: Sandbox, uploaded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = anyio.Event()
+    claim = journal.claim_complete
+
+    async def claim_and_be_cancelled(audio_id: str) -> bool:
+        with anyio.CancelScope(shield=True):
+            claimed = await claim(audio_id)
+            noted.set()
+            await anyio.sleep(0.01)
+        return claimed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "claim_complete", claim_and_be_cancelled)
+        await cancelled(lambda: complete(api, journal, uploaded), noted)
+    assert sandbox.account.count("complete") == 0
+    assert (await complete(api, journal, uploaded)).status == "done"
+
+
+async def test_a_complete_that_is_cancelled_after_it_left_is_not_sent_again(
+    api: AiozStream, journal: Journal, sandbox: Sandbox, uploaded: str
+) -> None:
+    arrived, released = anyio.Event(), anyio.Event()
+
+    @dataclass(frozen=True)
+    class Announced(Stall):
+        """A stall that says when it begins."""
+
+        async def wait(self) -> None:
+            arrived.set()
+            await super().wait()
+
+    sandbox.faults.add("complete", Fault(Announced(until=released)))
+    await cancelled(lambda: complete(api, journal, uploaded), arrived)
+    released.set()
+    await complete(api, journal, uploaded)
+    assert sandbox.account.count("complete") == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.redirect("https://elsewhere.example/"),
+        faults.raw(413, "text/html", b"<h1>Too large</h1>"),
+        faults.status(400, "Too many concurrent media uploading."),
+    ],
+    ids=["redirect", "413", "too many at once"],
+)
+async def test_a_complete_that_is_to_come_back_later_can(
+    api: AiozStream, journal: Journal, sandbox: Sandbox, uploaded: str, fault: Fault
+) -> None:
+    sandbox.faults.add("complete", fault)
+    with pytest.raises(StatusError):
+        await complete(api, journal, uploaded)
+    assert (await complete(api, journal, uploaded)).status == "done"
 
 
 async def test_a_complete_that_was_judged_is_final(
@@ -329,6 +416,16 @@ async def test_a_wait_ends_when_there_will_be_no_stream(status: str) -> None:
     api, given = scripted([detail("transcoding"), detail(status)])
     assert (await waited(api, math.inf)).status == status
     assert given() == 2
+
+
+@without_waiting
+async def test_who_waits_for_ever_sits_out_a_network_that_is_gone_for_a_while() -> None:
+    gone = httpx2.Response(503, headers={"Retry-After": "60"})
+    api, given = scripted([detail("transcoding"), *[gone] * 4, detail("done", LINK)])
+    assert (await waited(api, math.inf)).ready
+    assert given() == 6
+    with pytest.raises(StatusError):
+        await waited(scripted([gone, detail("done", LINK)])[0], 55)
 
 
 @without_waiting

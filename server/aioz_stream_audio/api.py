@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import ssl
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -33,7 +35,7 @@ from .models import Media
 from .settings import APP_NAME, PRODUCTION_URL, W3STREAM_URL, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from .models import CreateAudio
     from .settings import Keys
@@ -41,10 +43,16 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 10.0
 """Seconds to reach the API, name look-up and TLS included."""
 SILENCE_TIMEOUT = 60.0
-"""Seconds without a byte moving, either way, after which a call has failed. There is no limit on the whole of one."""
+"""Seconds after which a call has failed if nothing came, or the line did not take what it was given last. There is no
+limit on the whole of one."""
+READ_SILENCE_TIMEOUT = 15.0
+"""The same for reading an audio object, which is answered at once or hardly ever, and may be done again."""
 ANSWER_MAX_BYTES = 1024 * 1024
 
 _KEY_MIN_LENGTH = 8
+
+TOO_MANY_UPLOADS = "Too many concurrent media uploading."
+"""What AIOZ Stream says where a call is to be repeated once other uploads of the account have ended."""
 
 # What AIOZ Stream answers to a part that it has, byte for byte: news of success that was lost on the way.
 _PART_ALREADY_THERE = "Part is already uploaded."
@@ -60,18 +68,18 @@ _REMEDIES = {
     "Invalid audio channel.": 'The file has fewer channels than were asked for: start over with channels "1".',
     "Invalid media type.": "AIOZ Stream does not take this kind of file: convert it, to MP3 or FLAC, and start over.",
     "Not enough balance, media deleted.": "Tell the user to add to the account's balance, then start over.",
-    "Too many concurrent media uploading.": "Wait for other uploads of this account to end, then try again.",
+    TOO_MANY_UPLOADS: "Wait for other uploads of this account to end, then try again.",
 }
 
 _NOT_DONE = {
     "create": "No audio object was created.",
-    "part": "That part was not stored; the parts that arrived before it are kept.",
+    "part": "That part was not stored.",
     "complete": "Transcoding was not started by this call.",
     "detail": "Nothing was changed.",
 }
 _PERHAPS_DONE = {
-    "create": "Try again; an empty audio object may have been created, which AIOZ Stream deletes after 24 hours.",
-    "part": "The part may have been stored; sending it again is safe, and the parts before it are kept.",
+    "create": "An empty audio object may have been created, which is deleted after 24 hours: another try does no harm.",
+    "part": "The part may have been stored; sending it again is safe.",
     "complete": "It is not known whether transcoding started; look at the audio's status before anything else.",
     "detail": "Nothing was changed.",
 }
@@ -163,13 +171,23 @@ class AiozStream:
             if error.api_message != _PART_ALREADY_THERE:
                 raise
 
-    async def complete(self, audio_id: str) -> None:
-        """Say that every part is there, which starts transcoding. A second call can spoil a healthy audio object."""
-        await self._call("complete", "GET", f"/{audio_id}/complete")
+    async def complete(self, audio_id: str, *, leaving: Callable[[], None] = lambda: None) -> None:
+        """Say that every part is there, which starts transcoding. A second call can spoil a healthy audio object.
+
+        ``leaving`` is called just before the request is sent; until then, a call that is cancelled has done nothing.
+        """
+
+        async def trace(event: str, _: object) -> None:
+            if event.endswith("send_request_headers.started"):
+                leaving()
+
+        await self._call("complete", "GET", f"/{audio_id}/complete", extensions={"trace": trace})
 
     async def detail(self, audio_id: str) -> Media:
         """Read the audio object: its status, its qualities and its links."""
-        return self._media("detail", await self._call("detail", "GET", f"/{audio_id}"))
+        silence = min(READ_SILENCE_TIMEOUT, self._client.timeout.read or math.inf)
+        timeout = httpx2.Timeout(silence, connect=CONNECT_TIMEOUT, pool=None)
+        return self._media("detail", await self._call("detail", "GET", f"/{audio_id}", timeout=timeout))
 
     async def _call(self, call: str, method: str, path: str, **body: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx2's own keywords
         headers = {**body.pop("headers", {}), **self._keys.headers()}
@@ -186,7 +204,8 @@ class AiozStream:
             ) from error
         except httpx2.DecodingError as error:
             raise self._nonsense(call, "an answer whose compression is broken") from error
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, ssl.SSLError) as error:
+            # The HTTP library lets what goes wrong with TLS after the connection was made pass as it is.
             raise NoAnswerError(
                 f"The connection to {self.host} broke before an answer came ({reason(error)}). {_PERHAPS_DONE[call]}",
                 call=call,
@@ -242,12 +261,13 @@ class AiozStream:
 
     def _refusal(self, call: str, response: httpx2.Response, said: str) -> StatusError:
         status = response.status_code
-        kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(status, response)
+        kind, advice = (AudioNotFoundError, _GONE) if said == _DELETED else self._advice(call, status, response)
         advice = _REMEDIES.get(said, advice)
         # With no quotation mark in it, it cannot end the quotation and go on in our words.
         quoted = ': "{}"'.format(said.replace('"', "'")) if said else ""
         stop = "" if said.endswith((".", "!", "?")) else "."
-        undone = "" if kind is AudioNotFoundError else f"{_NOT_DONE[call]} "
+        done = _PERHAPS_DONE if tells_nothing(status) else _NOT_DONE
+        undone = "" if kind is AudioNotFoundError else f"{done[call]} "
         return kind(
             f"{self.host} refused the {call} call with status {status}{quoted}{stop} {undone}{advice}",
             call=call,
@@ -257,7 +277,7 @@ class AiozStream:
             retry_after=_retry_after(response) if status in {429, 503} else None,
         )
 
-    def _advice(self, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
+    def _advice(self, call: str, status: int, response: httpx2.Response) -> tuple[type[StatusError], str]:
         """Give the error for a status, and what to do about it."""
         if response.is_redirect:
             location = self._without_keys(response.headers.get("location", ""))
@@ -266,6 +286,8 @@ class AiozStream:
                 f"It points to {where}, which is not followed, because the keys would go there too; "
                 "if that is where AIOZ Stream lives now, set AIOZ_STREAM_API_URL to it."
             )
+        seconds = _retry_after(response)
+        wait = "a minute" if seconds is None else f"{math.ceil(seconds)} s"
         match status:
             case 401:
                 other = PRODUCTION_URL if self.api_url != PRODUCTION_URL else W3STREAM_URL
@@ -278,13 +300,18 @@ class AiozStream:
             case 404:
                 return AudioNotFoundError, _GONE
             case 429:
-                seconds = _retry_after(response)
-                wait = "a minute" if seconds is None else f"{math.ceil(seconds)} s"
                 return StatusError, f"There were too many calls; wait {wait}, then try again."
-            case _ if status >= 500:  # noqa: PLR2004 - the class of the server's own faults
-                return StatusError, "The fault is at AIOZ Stream; try again in a minute."
+            case _ if tells_nothing(status):
+                return StatusError, f"The fault is at AIOZ Stream; wait {wait}, then try again."
+            case _ if call == "complete":
+                return StatusError, "It is asked for once only: mend what it names, then start over with a new audio."
             case _:
                 return StatusError, "Correct what it names, then try again."
+
+
+def tells_nothing(status: int) -> bool:
+    """Whether a status leaves open what was done: a time-out, or a fault of the server or of a proxy before it."""
+    return status == 408 or status >= 500  # noqa: PLR2004 - RFC 9110, sections 15.5.9 and 15.6
 
 
 def reason(error: Exception) -> str:
@@ -304,11 +331,14 @@ def _json_object(content: bytes) -> dict[str, Any] | None:
 
 def _retry_after(response: httpx2.Response) -> float | None:
     """Read how many seconds to wait: a number, or a date (RFC 9110, section 10.2.3)."""
-    value = response.headers.get("retry-after") or response.headers.get("x-ratelimit-retry-after") or ""
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        then = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    for name in ("retry-after", "x-ratelimit-retry-after"):
+        value = response.headers.get(name, "")
+        # More digits than this are no number of seconds that anybody means.
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", value):
+            return float(value)
+        try:
+            then = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            continue
+        return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return None

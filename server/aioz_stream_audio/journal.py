@@ -1,7 +1,8 @@
 """The record of uploads, in SQLite: which parts AIOZ Stream acknowledged, and whether complete was sent.
 
 Nothing on the API's side lists the parts that arrived, so an upload can go on after an interruption only by this. It
-holds no key, and nothing of a file but its path, size and modification time. Several processes may use it at once.
+holds no key, and of a file its path, size and modification time, the MD5 of its parts, and what was asked for with it:
+title, description and options. Several processes may use it at once.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Complete = Literal["unsent", "sent", "settled"]
 class Record:
     """What the journal knows of one upload.
 
-    ``path``, ``size`` (bytes) and ``modified_ns`` are the file's when its first part was sent; ``part_size`` (bytes)
+    ``path``, ``size`` (bytes) and ``modified_ns`` are the file's when its upload began; ``part_size`` (bytes)
     holds for the whole upload; ``acknowledged`` are the indexes of the parts that AIOZ Stream has.
     """
 
@@ -142,7 +143,10 @@ class Journal:
             await self._run(insert)
 
     async def claim_complete(self, audio_id: str) -> bool:
-        """Note that complete is about to be sent; False if it was noted before, here or in another process."""
+        """Note that complete is about to be sent; False if it was noted before, here or in another process.
+
+        Whoever is cancelled meanwhile hears of it afterwards, and knows which it was.
+        """
 
         def update(db: sqlite3.Connection) -> bool:
             return (
@@ -154,7 +158,9 @@ class Journal:
                 == 1
             )
 
-        return await self._run(update)
+        with anyio.CancelScope(shield=True):
+            claimed = await self._run(update)
+        return claimed  # noqa: RET504 - a scope may swallow, so mypy wants it outside
 
     async def release_complete(self, audio_id: str) -> None:
         """Note that complete was not taken after all: it certainly did nothing, so it may be sent another time."""
@@ -205,7 +211,7 @@ class Journal:
 
     def _acquire(self, lock: filelock.BaseFileLock) -> None:
         try:
-            self._file.locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file.make_directories()
             lock.acquire()
         except filelock.Timeout:
             raise

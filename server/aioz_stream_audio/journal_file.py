@@ -73,6 +73,11 @@ class JournalFile:
             except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
                 raise self.unusable(error) from error
 
+    def make_directories(self) -> None:
+        """Make the directory, and that of the locks; the names and titles in there are nobody else's business."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.locks.mkdir(mode=0o700, exist_ok=True)
+
     def close(self) -> None:
         """Close the file; it opens again when it is next used."""
         with self._thread_lock:
@@ -89,7 +94,7 @@ class JournalFile:
         )
 
     def _open(self) -> sqlite3.Connection:
-        self.locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.make_directories()
         # One at a time: the switch to a write-ahead log waits for nobody, and of two who find the journal damaged, the
         # second would set aside the first one's new one.
         with filelock.FileLock(self.locks / "opening.lock", timeout=_BUSY_SECONDS):

@@ -111,12 +111,11 @@ class PartBody:
             self._file.close()
 
     def _read(self, size: int) -> bytes:
-        """Read and hash a chunk, and make sure that what was read is still the file that the upload began with."""
+        """Read and hash a chunk."""
         if self._file is None:
             self._file = self._source.open()
             self._file.seek(self._part.start)
-        chunk = self._file.read(size)
-        self._source.check(self._file)
+        chunk = self._source.read(self._file, size)
         self._hash.update(chunk)
         return chunk
 

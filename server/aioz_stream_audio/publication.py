@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Protocol
 
 from . import transcoding
+from .api import TOO_MANY_UPLOADS
 from .errors import AiozStreamError, AudioNotFoundError, PartError, StatusError, TranscodingError
 from .foreign_text import quoted
 from .local_path import shown
@@ -106,7 +107,7 @@ async def _finish(
     try:
         media = await transcoding.complete(api, uploads.journal, audio_id)
     except StatusError as error:
-        if error.status == _JUDGED:
+        if error.call == "complete" and error.status == _JUDGED and error.api_message != TOO_MANY_UPLOADS:
             await uploads.journal.settle(audio_id)
         raise
     await watcher.status(media)

@@ -78,6 +78,21 @@ class Source:
         if status.st_mtime_ns != self.modified_ns:
             self._fail("was written to")
 
+    def read(self, file: BinaryIO, size: int) -> bytes:
+        """Read ``size`` bytes of ``file``, open, and check that they are still of what was found.
+
+        Raises:
+            SourceChangedError: they are not, or the disk fails.
+        """
+        try:
+            data = file.read(size)
+            self.check(file)
+        except OSError as error:
+            self._fail(f"can no longer be read ({error.strerror})")
+        if len(data) < size:
+            self._fail("ends before its size says so, or has been cut")
+        return data
+
     def _fail(self, what: str) -> NoReturn:
         raise SourceChangedError(
             f"{shown(self.path)} {what} since its upload began, so nothing was completed. Put the original back and "

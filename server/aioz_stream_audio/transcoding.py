@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import stamina
 
+from .api import TOO_MANY_UPLOADS, tells_nothing
 from .errors import AnswerError, NoAnswerError, NotConnectedError, PartsMissingError, StatusError
-from .transfer import back_off
+from .transfer import ATTEMPTS, WAIT_ASKED_MAX, WAIT_MAX, back_off
 
 if TYPE_CHECKING:
     from .api import AiozStream
@@ -21,26 +23,33 @@ EMPTY_STATUSES = frozenset({"new", "uploading"})
 DELETED_STATUSES = frozenset({"deleted", "deleting"})
 FINAL_STATUSES = frozenset({"fail", *DELETED_STATUSES})
 
+# How a read is tried again for somebody who waits for an answer, whose client gives up after a minute.
 _READ_ATTEMPTS = 4
+_READ_SECONDS_MAX = 20.0
 _READ_WAIT_ASKED_MAX = 10.0
+_READ_WAIT_INITIAL = 0.5
 _POLL_INITIAL = 0.5
 _POLL_MAX = 8.0
-# How long an audio object may still say that it is empty after complete; one that says so for longer was not completed.
-_EMPTY_SECONDS_MAX = 10.0
-# How long the link of one that is done may take to appear; for one that has none by then, nobody should wait for ever.
-_LINK_SECONDS_MAX = 60.0
-# Statuses by which the API refuses a call before it does anything: who asks, what for, and how often.
-_REFUSED_UNDONE = frozenset({401, 403, 404, 429})
+# How long an audio object may say that it is empty after complete, or done without a link. Nobody should wait for ever
+# for one that was not completed, or gets no link.
+_ODD_SECONDS_MAX = 60.0
+# Statuses by which the API, or what is before it, refuses a call before it does anything: a redirect, who asks, what
+# for, how much, and how often.
+_REFUSED_UNDONE = frozenset({*range(300, 400), 401, 403, 404, 413, 429})
 
 
-async def read(api: AiozStream, audio_id: str) -> Media:
-    """Read an audio object, trying again what is worth it.
+async def read(api: AiozStream, audio_id: str, *, patient: bool = False) -> Media:
+    """Read an audio object, trying again what is worth it; ``patient``, for as long as the sending of a part is tried.
 
     Raises:
         ApiError: it could not be read.
     """
     async for attempt in stamina.retry_context(
-        on=partial(back_off, longest=_READ_WAIT_ASKED_MAX), attempts=_READ_ATTEMPTS, timeout=None, wait_initial=0.5
+        on=partial(back_off, longest=WAIT_ASKED_MAX if patient else _READ_WAIT_ASKED_MAX),
+        attempts=ATTEMPTS if patient else _READ_ATTEMPTS,
+        timeout=None if patient else _READ_SECONDS_MAX,
+        wait_initial=_READ_WAIT_INITIAL,
+        wait_max=WAIT_MAX,
     ):
         with attempt:
             media = await api.detail(audio_id)
@@ -50,24 +59,22 @@ async def read(api: AiozStream, audio_id: str) -> Media:
 async def wait_until_ready(api: AiozStream, audio_id: str, seconds: float) -> Media:
     """Read an audio object until it is ready or will not be, for ``seconds`` at the most; gives what was read last.
 
+    It is read once in any case. Where ``seconds`` is infinite, passing faults of the network are sat out.
+
     Raises:
         ApiError: it could not be read.
     """
-    media = await read(api, audio_id)
+    patient = seconds == math.inf
+    deadline = anyio.current_time() + seconds
+    media = await read(api, audio_id, patient=patient)
     pause = _POLL_INITIAL
-    waited = working = 0.0
-    with anyio.move_on_after(seconds):
-        while not (media.ready or media.status in FINAL_STATUSES):
-            if (media.status in EMPTY_STATUSES and waited > _EMPTY_SECONDS_MAX) or (
-                media.done and waited - working > _LINK_SECONDS_MAX
-            ):
-                break
+    odd = 0.0
+    with anyio.CancelScope(deadline=deadline):
+        while not (media.ready or media.status in FINAL_STATUSES or odd > _ODD_SECONDS_MAX):
             await anyio.sleep(pause)
-            waited += pause
+            odd = odd + pause if media.done or media.status in EMPTY_STATUSES else 0.0
             pause = min(pause * 1.5, _POLL_MAX)
-            media = await read(api, audio_id)
-            if not media.done:
-                working = waited
+            media = await read(api, audio_id, patient=patient)
     return media
 
 
@@ -97,19 +104,24 @@ async def complete(api: AiozStream, journal: Journal, audio_id: str) -> Media:
 
 
 async def _send_complete(api: AiozStream, journal: Journal, audio_id: str) -> None:
+    left = anyio.Event()
     try:
-        await api.complete(audio_id)
+        await api.complete(audio_id, leaving=left.set)
     except (NoAnswerError, AnswerError):
         # It may have worked: the audio object's own status, read next, tells.
         return
     except StatusError as error:
-        if error.status in _REFUSED_UNDONE:
-            await journal.release_complete(audio_id)
-        elif error.status >= 500:  # noqa: PLR2004 - a fault of the server's own, perhaps after the work was done
+        if tells_nothing(error.status):
             return
+        if error.status in _REFUSED_UNDONE or error.api_message == TOO_MANY_UPLOADS:
+            await journal.release_complete(audio_id)
         raise
     except NotConnectedError:
         await journal.release_complete(audio_id)
+        raise
+    except anyio.get_cancelled_exc_class():
+        if not left.is_set():
+            await journal.release_complete(audio_id)
         raise
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
 from collections import deque
 from contextlib import closing
@@ -11,6 +13,7 @@ import anyio
 import stamina
 from pydantic import BaseModel, ConfigDict, Field
 
+from .api import TOO_MANY_UPLOADS
 from .errors import AnswerError, ApiError, AudioNotFoundError, NoAnswerError, NotConnectedError, PartError, StatusError
 from .part_body import Pace, PartBody
 from .plan import Plan
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from .plan import Part
     from .source import Source
 
-# With waits of 1, 2, 4 … 30 s and jitter, a part outlives about three minutes without a network.
+# With waits of 1, 2, 4 … 30 s and jitter, a part outlives two and a half minutes without a network.
 ATTEMPTS = 10
 WAIT_INITIAL = 1.0
 WAIT_MAX = 30.0
@@ -29,7 +32,7 @@ WAIT_MAX = 30.0
 WAIT_ASKED_MAX = 300.0
 
 _RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
-_RETRIED_MESSAGES = frozenset({"File corrupted.", "Too many concurrent media uploading."})
+_RETRIED_MESSAGES = frozenset({"File corrupted.", TOO_MANY_UPLOADS})
 
 
 def back_off(error: Exception, *, longest: float = WAIT_ASKED_MAX) -> bool | float:
@@ -46,6 +49,18 @@ def back_off(error: Exception, *, longest: float = WAIT_ASKED_MAX) -> bool | flo
             return status in _RETRIED_STATUSES or message in _RETRIED_MESSAGES
         case _:
             return False
+
+
+def wait_before_retry(error: Exception, tried: int) -> bool | float:
+    """Decide as `back_off` does for a part that was ``tried`` times again: what was asked for, no shorter than usual.
+
+    Parts that were turned away together come back one after the other.
+    """
+    asked = back_off(error)
+    if isinstance(asked, bool):
+        return asked
+    usual: float = min(WAIT_INITIAL * 2**tried, WAIT_MAX)
+    return max(asked, usual) + random.uniform(0, WAIT_INITIAL)  # noqa: S311 - no secret
 
 
 class Progress(BaseModel):
@@ -85,6 +100,9 @@ class Transfer:
         self._plan = Plan(record.size, record.part_size)
         self._missing = deque(part for part in self._plan if part.index not in record.acknowledged)
         self._on_the_way: dict[int, PartBody] = {}
+        # What waits, for a place or for another attempt, and need not once the transfer is drained.
+        self._queue = anyio.CancelScope()
+        self._sendings: dict[int, anyio.CancelScope] = {}
         self._pace = Pace()
         self._parts_resumed = self._parts_done = record.parts_done
         self._bytes_resumed = self._bytes_done = self._plan.size - sum(part.size for part in self._missing)
@@ -134,8 +152,12 @@ class Transfer:
                 tasks.start_soon(self._send, self._missing.popleft())
 
     def drain(self) -> None:
-        """Start no more parts; those on the way finish and are noted."""
+        """Start no more parts; those on the way finish and are noted, those that wait are left for another time."""
         self._draining = True
+        self._queue.cancel()
+        for index, scope in self._sendings.items():
+            if index not in self._on_the_way:
+                scope.cancel()
 
     def resume(self) -> None:
         """Go on after `drain`, if the transfer has not ended."""
@@ -149,24 +171,47 @@ class Transfer:
     async def _may_start_another(self) -> bool:
         """Take a slot. False once the transfer is drained and nothing of it is on the way."""
         while True:
-            await self._slots.acquire()
-            if not self._draining:
-                return True
-            self._slots.release()
-            if not self._on_the_way:
-                return False
-            self._changed = anyio.Event()
-            await self._changed.wait()
+            if self._draining:
+                if not self._on_the_way:
+                    return False
+                self._changed = anyio.Event()
+                await self._changed.wait()
+                continue
+            with anyio.CancelScope() as self._queue:
+                await self._slots.acquire()
+                if not self._queue.cancel_called:
+                    return True
+                self._slots.release()
 
     async def _send(self, part: Part) -> None:
+        """Send one part. It keeps its slot while it backs off: an API in trouble is not asked by all others in turn."""
+        try:
+            with anyio.CancelScope() as self._sendings[part.index]:
+                await self._try_to_send(part)
+                return
+            self._missing.appendleft(part)
+        finally:
+            del self._sendings[part.index]
+            self._slots.release()
+            self._changed.set()
+
+    async def _try_to_send(self, part: Part) -> None:
+        tried = itertools.count()
         try:
             async for attempt in stamina.retry_context(
-                on=self._back_off, attempts=ATTEMPTS, timeout=None, wait_initial=WAIT_INITIAL, wait_max=WAIT_MAX
+                on=lambda error: not self._draining and wait_before_retry(error, next(tried)),
+                attempts=ATTEMPTS,
+                timeout=None,
+                wait_initial=WAIT_INITIAL,
+                wait_max=WAIT_MAX,
             ):
                 with attempt, closing(PartBody(self.source, part, self._pace)) as body:
                     self._on_the_way[part.index] = body
-                    await self._api.send_part(self.audio_id, body)
-                    await self._journal.acknowledge(self.audio_id, part.index, body.md5)
+                    try:
+                        await self._api.send_part(self.audio_id, body)
+                        await self._journal.acknowledge(self.audio_id, part.index, body.md5)
+                    finally:
+                        del self._on_the_way[part.index]
             self._parts_done += 1
             self._bytes_done += part.size
         except ApiError as error:
@@ -181,13 +226,6 @@ class Transfer:
                 audio_id=self.audio_id,
                 index=part.index,
             ) from error
-        finally:
-            self._on_the_way.pop(part.index, None)
-            self._slots.release()
-            self._changed.set()
-
-    def _back_off(self, error: Exception) -> bool | float:
-        return not self._draining and back_off(error)
 
 
 def _first(error: Exception) -> Exception:

@@ -152,13 +152,13 @@ def _require_same_file(audio_id: str, source: Source, began_with: str, *, same: 
     given = shown(source.path)
     if source.path_text == began_with:
         raise SourceChangedError(
-            f"{given} has changed since its first part was sent to audio {audio_id}. Nothing more was sent, "
+            f"{given} has changed since its upload to audio {audio_id} began. Nothing more was sent, "
             "and the audio was not completed. Put the file back as it was, or create a new audio for it as it is now.",
             path=source.path,
         )
     raise UploadError(
-        f"Audio {audio_id} has parts of another file, {shown(began_with)}, so nothing was sent. Go on with that file, "
-        f"or create a new audio for {given}.",
+        f"Audio {audio_id} was begun with another file, {shown(began_with)}, so nothing was sent. Go on with that "
+        f"file, or create a new audio for {given}.",
         audio_id=audio_id,
     )
 

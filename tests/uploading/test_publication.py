@@ -314,12 +314,35 @@ async def test_an_audio_that_is_done_without_a_link_is_an_error_and_the_next_run
                 body = f'{{"status": "success", "data": {{"id": "{progress.audio_id}", "status": "done"}}}}'
                 sandbox.faults.add("detail", faults.raw(200, "application/json", body.encode()), times=3)
 
-    monkeypatch.setattr("aioz_stream_audio.transcoding._LINK_SECONDS_MAX", 0.0)
+    monkeypatch.setattr("aioz_stream_audio.transcoding._ODD_SECONDS_MAX", 0.0)
     with pytest.raises(TranscodingError, match="gives no link to it") as caught:
         await run(uploads, keys, source, notes=Linkless())
     assert not sandbox.faults.pending
     result = await run(uploads, keys, source)
     assert (result.ready, result.audio_id) == (True, caught.value.audio_id)
+
+
+async def test_a_read_that_is_refused_after_complete_makes_no_second_audio(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source
+) -> None:
+    """What AIOZ Stream judges for good is a complete, not a question about it."""
+    sandbox.faults.add("detail", faults.status(400, "Invalid request."))
+    with pytest.raises(StatusError, match="detail call"):
+        await run(uploads, keys, source)
+    result = await run(uploads, keys, source)
+    assert result.ready
+    assert sandbox.account.count("create") == 1
+
+
+async def test_a_complete_that_is_to_wait_for_other_uploads_makes_no_second_audio(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source
+) -> None:
+    sandbox.faults.add("complete", faults.status(400, "Too many concurrent media uploading."))
+    with pytest.raises(StatusError, match="Wait for other uploads"):
+        await run(uploads, keys, source)
+    result = await run(uploads, keys, source)
+    assert result.ready
+    assert (sandbox.account.count("create"), sandbox.account.count("part")) == (1, 4)
 
 
 async def test_without_a_wait_a_stream_that_is_not_ready_is_no_error(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 import pytest
+import stamina
 
 from aioz_stream_audio.errors import (
     AiozStreamError,
@@ -25,7 +26,7 @@ from aioz_stream_audio.errors import (
 )
 from aioz_stream_audio.models import CreateAudio
 from aioz_stream_audio.sandbox import Account, Drop, Fault, Sandbox, Stall, faults
-from aioz_stream_audio.transfer import WAIT_ASKED_MAX, Progress, Transfer, back_off
+from aioz_stream_audio.transfer import WAIT_ASKED_MAX, Progress, Transfer, back_off, wait_before_retry
 from aioz_stream_audio.uploads import Uploads, open_uploads
 from audio_files import MIB, make_large_audio
 
@@ -63,6 +64,12 @@ async def create(uploads: Uploads, keys: Keys) -> str:
 async def send(uploads: Uploads, keys: Keys, audio_id: str, source: Source) -> Progress:
     with anyio.fail_after(90):
         return await uploads.upload(keys, audio_id, source, wait_seconds=20)
+
+
+def transfer_of(uploads: Uploads, audio_id: str) -> Transfer:
+    transfer = uploads.find_transfer(audio_id)
+    assert transfer is not None
+    return transfer
 
 
 async def received(uploads: Uploads, keys: Keys, sandbox: Sandbox, audio_id: str) -> bytes:
@@ -338,15 +345,85 @@ async def test_progress_never_counts_a_part_that_is_sent_again_twice(
 ) -> None:
     source = await make_source(uploads, tmp_path / "song.wav", 2 * MIB)
     audio_id = await create(uploads, keys)
-    sandbox.faults.add("part", faults.corrupted(), times=4)
+    released = anyio.Event()
+    sandbox.faults.add("part", faults.corrupted(), start=0)
+    sandbox.faults.add("part", Fault(Stall(until=released), "within", MIB // 2), start=0)
     told: list[Progress] = []
 
     async def tell(progress: Progress) -> None:
         told.append(progress)
+        if starts(sandbox, audio_id).count(0) == 2 and progress.sent_bytes >= MIB + MIB // 2:
+            released.set()
 
     with anyio.fail_after(90):
         await uploads.upload(keys, audio_id, source, wait_seconds=20, tell=tell)
+    assert released.is_set()
     assert max(p.sent_bytes for p in told) == source.size
+
+
+async def test_a_part_that_is_asked_to_wait_waits(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """With real waits, because what is asked here is whether anybody waits."""
+    source = await make_source(uploads, tmp_path / "song.wav", MIB)
+    audio_id = await create(uploads, keys)
+    sandbox.faults.add("part", faults.status(429, retry_after="2"))
+    with stamina.set_testing(False):
+        began = anyio.current_time()
+        await send(uploads, keys, audio_id, source)
+    assert anyio.current_time() - began >= 2
+
+
+def test_a_wait_that_was_asked_for_is_no_shorter_than_usual_and_differs_by_part() -> None:
+    hasty = status_error(503, retry_after=0.0)
+    for tried, usual in enumerate([1, 2, 4, 8, 16, 30, 30]):
+        assert usual <= wait_before_retry(hasty, tried) <= usual + 1
+    assert 7 <= wait_before_retry(status_error(429, retry_after=7.0), 0) <= 8
+    assert len({wait_before_retry(hasty, 0) for _ in range(10)}) > 1
+    assert wait_before_retry(status_error(500), 3) is True
+    assert wait_before_retry(status_error(404), 0) is False
+
+
+async def test_a_part_that_backs_off_is_left_for_another_time_when_the_upload_drains(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    source = await make_source(uploads, tmp_path / "song.wav", 2 * MIB)
+    audio_id = await create(uploads, keys)
+    sandbox.faults.add("part", faults.status(503, retry_after="200"), start=MIB)
+    with stamina.set_testing(False), anyio.fail_after(90):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send, uploads, keys, audio_id, source)
+            await until(lambda: [entry.status for entry in sandbox.account.entries("part")].count(503) == 1)
+            transfer = transfer_of(uploads, audio_id)
+            await until(lambda: transfer.progress.sent_bytes == transfer.progress.parts_done * MIB == MIB)
+            tasks.cancel_scope.cancel()
+        await transfer.ended.wait()
+        assert sorted(starts(sandbox, audio_id)) == [0, 1]
+        progress = await send(uploads, keys, audio_id, source)
+    assert (progress.parts_resumed, progress.parts_done) == (1, 2)
+    assert sorted(starts(sandbox, audio_id)) == [0, 1, 1]
+
+
+async def test_an_upload_that_queues_behind_another_one_ends_when_it_drains(
+    uploads: Uploads, keys: Keys, sandbox: Sandbox, settings: Settings, tmp_path: Path
+) -> None:
+    """Guards against an abandoned upload that sends nothing, and keeps every other process from doing so."""
+    first, second = [await make_source(uploads, tmp_path / f"{name}.wav", 3 * MIB) for name in "ab"]
+    one, other = await create(uploads, keys), await create(uploads, keys)
+    released = anyio.Event()
+    sandbox.faults.add("part", faults.stall(until=released), times=settings.parallel_parts)
+    with anyio.fail_after(90):
+        await uploads.upload(keys, one, first, wait_seconds=0)
+        await until(lambda: sandbox.account.count("part") == settings.parallel_parts)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send, uploads, keys, other, second)
+            await until(lambda: uploads.find_transfer(other) is not None)
+            tasks.cancel_scope.cancel()
+        await transfer_of(uploads, other).ended.wait()
+        async with open_uploads(settings) as elsewhere:
+            assert (await send(elsewhere, keys, other, second)).state == "uploaded"
+        released.set()
+        assert (await send(uploads, keys, one, first)).state == "uploaded"
 
 
 @pytest.mark.parametrize("moment", range(8))

@@ -379,7 +379,7 @@ async def test_another_file_for_the_same_audio_is_refused(
     await send(uploads, keys, audio_id, source)
     other = await make_source(uploads, tmp_path / "other.wav", MIB)
     async with open_uploads(settings) as later:
-        with pytest.raises(UploadError, match=r"has parts of another file, .*song\.wav, so nothing was sent") as caught:
+        with pytest.raises(UploadError, match=r"was begun with another file, .*song\.wav, so nothing") as caught:
             await send(uploads if under_way else later, keys, audio_id, other)
     assert type(caught.value) is UploadError
     assert caught.value.audio_id == audio_id
@@ -400,7 +400,7 @@ async def test_a_file_that_changed_since_its_first_part_is_refused(
     await send(uploads, keys, audio_id, source)
     changed = await make_source(uploads, source.path, 5 * MIB)
     async with open_uploads(settings) as later:
-        with pytest.raises(SourceChangedError, match="has changed since its first part was sent") as caught:
+        with pytest.raises(SourceChangedError, match="has changed since its upload to audio") as caught:
             await send(uploads if under_way else later, keys, audio_id, changed)
     assert caught.value.path == source.path
     assert sandbox.account.count("part") == 6
