@@ -448,3 +448,9 @@ async def test_a_journal_whose_schema_is_no_text_any_more_is_a_damaged_one(journ
     change(journal, "PRAGMA wal_checkpoint(TRUNCATE)")
     journal.path.write_bytes(journal.path.read_bytes().replace(b"CREATE TABLE part", b"CREATE \xd4ABLE part"))
     assert await journal.get("a") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a directory has no such mode there; a profile is its user's alone")
+async def test_what_is_noted_is_for_its_user_alone(journal: Journal) -> None:
+    await journal.begin("a", SONG, MIB)
+    assert journal.path.parent.stat().st_mode & 0o077 == 0

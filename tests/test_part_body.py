@@ -271,6 +271,18 @@ async def test_whoever_sends_it_holds_one_chunk_at_a_time(tmp_path: Path) -> Non
     assert CHUNK_MAX < peak < CHUNK_MAX * 1.5
 
 
+async def test_a_line_that_broke_is_taken_for_a_slow_one(tmp_path: Path) -> None:
+    source = find_source(make_large_audio(tmp_path / "song.wav", 8 * MIB))
+    pace = Pace()
+    body = PartBody(source, Plan(source.size, source.size).part(0), pace)
+    async with aclosing(cast("AsyncGenerator[bytes]", aiter(body))) as pieces:
+        while body.sent_bytes < 4 * MIB:
+            await anext(pieces)
+    learnt = pace.chunk_size
+    body.close()
+    assert pace.chunk_size == Pace().chunk_size < learnt
+
+
 class Failing(Source):
     """A source on a disk that goes away after its first MiB: it can be opened, and each read fails or gives nothing."""
 
