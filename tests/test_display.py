@@ -26,7 +26,7 @@ def progress(sent_bytes: int, bytes_per_second: int = 500_000) -> Progress:
         size_bytes=SIZE,
         sent_bytes=sent_bytes,
         parts_total=4,
-        parts_done=0,
+        parts_done=1,
         parts_resumed=0,
         elapsed_seconds=1.0,
         bytes_per_second=bytes_per_second,
@@ -68,7 +68,7 @@ async def test_without_a_terminal_there_is_a_line_for_each_thing_that_happens(ca
     await show("a.mp3", [SIZE])
     assert capsys.readouterr().err.splitlines() == [
         "a.mp3: going on with audio id: 1 of 4 parts are there and are skipped",
-        "a.mp3: 100 % of 1.0 MB at 500.0 kB/s",
+        "a.mp3: 100 % of 1.0 MB at 500.0 kB/s; 1 of 4 parts have arrived",
         "a.mp3: uploaded as audio id; its status is transcoding",
     ]
 
@@ -87,7 +87,7 @@ async def test_without_a_terminal_progress_that_falls_back_is_not_told_twice(cap
 async def test_a_speed_that_is_not_known_is_not_told(capsys: Capture) -> None:
     with display() as shown:
         await shown.watch("a.mp3", SIZE).uploading(progress(SIZE, bytes_per_second=0))
-    assert capsys.readouterr().err == "a.mp3: 100 % of 1.0 MB\n"
+    assert capsys.readouterr().err == "a.mp3: 100 % of 1.0 MB; 1 of 4 parts have arrived\n"
 
 
 async def test_a_long_line_is_not_folded_where_there_is_no_terminal(capsys: Capture) -> None:

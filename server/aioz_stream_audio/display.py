@@ -40,7 +40,9 @@ class _Line:
         if tenths > self._told:
             self._told = tenths
             speed = f" at {decimal(progress.bytes_per_second)}/s" if progress.bytes_per_second else ""
-            self._say(f"{100 // _LINES_A_FILE * tenths} % of {decimal(progress.size_bytes)}{speed}")
+            # What an interruption would keep, which the percentage does not tell: it counts what is on the way.
+            arrived = f"{progress.parts_done} of {progress.parts_total} parts have arrived"
+            self._say(f"{100 // _LINES_A_FILE * tenths} % of {decimal(progress.size_bytes)}{speed}; {arrived}")
 
     async def status(self, media: Media) -> None:
         if media.status != self._status:
