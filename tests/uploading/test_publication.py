@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aioz_stream_audio.results import PublishedAudio
+    from aioz_stream_audio.sandbox import Fault
+    from aioz_stream_audio.sandbox.faults import FaultyCall
     from aioz_stream_audio.settings import Keys, Settings
     from aioz_stream_audio.source import Source
     from aioz_stream_audio.transfer import Progress
@@ -209,25 +211,26 @@ async def test_an_interrupted_audio_object_that_was_deleted_is_begun_anew(
     assert result.audio_id != begun
 
 
-async def test_an_audio_object_that_was_deleted_before_complete_is_begun_anew(
-    uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source
+@pytest.mark.parametrize(
+    ("call", "fault", "refusal"),
+    [
+        ("complete", faults.status(429, retry_after="1"), StatusError),
+        ("detail", faults.status(401), KeysRefusedError),
+    ],
+    ids=["before complete", "after complete"],
+)
+async def test_an_audio_object_that_was_deleted_with_every_part_there_is_begun_anew(
+    uploads: Uploads,
+    keys: Keys,
+    sandbox: Sandbox,
+    source: Source,
+    call: FaultyCall,
+    fault: Fault,
+    refusal: type[StatusError],
 ) -> None:
     """Guards against the same where every part had arrived."""
-    sandbox.faults.add("complete", faults.status(429, retry_after="1"))
-    with pytest.raises(StatusError):
-        await run(uploads, keys, source)
-    begun = sandbox.account.entries("create")[0].media_id
-    await delete(uploads, begun)
-    result = await run(uploads, keys, source)
-    assert result.ready
-    assert result.audio_id != begun
-
-
-async def test_an_audio_object_that_was_deleted_after_complete_is_begun_anew(
-    uploads: Uploads, keys: Keys, sandbox: Sandbox, source: Source
-) -> None:
-    sandbox.faults.add("detail", faults.status(401))
-    with pytest.raises(KeysRefusedError):
+    sandbox.faults.add(call, fault)
+    with pytest.raises(refusal):
         await run(uploads, keys, source)
     begun = sandbox.account.entries("create")[0].media_id
     await delete(uploads, begun)
